@@ -1,0 +1,141 @@
+//! What the cluster has: compact views made from watch events and write responses. Absent and unknown are different answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::object::{Manifest, ObjectKey};
+
+/// What is known about something in the cluster.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Known<T> {
+    /// It was not read, or reading failed: nothing follows from it.
+    Unknown,
+    /// It is certainly not there.
+    Absent,
+    /// It is there.
+    Present(T),
+}
+
+impl<T> Known<T> {
+    /// Returns the value if it is there.
+    pub fn present(&self) -> Option<&T> {
+        match self {
+            Self::Present(value) => Some(value),
+            Self::Unknown | Self::Absent => None,
+        }
+    }
+}
+
+/// A live object, without `managedFields`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Live {
+    /// The object's UID.
+    pub uid: String,
+    /// The version that was read; what a fenced write names.
+    pub resource_version: String,
+    /// Whether the manager `idp` has applied it (from `managedFields`, before they were dropped).
+    pub managed: bool,
+    /// The whole object as JSON, `managedFields` dropped.
+    pub object: Arc<Value>,
+}
+
+/// A ReplicaSet, as far as a rollout needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSetView {
+    /// Its UID: what its pods name as their owner.
+    pub uid: String,
+    /// The UID of its Deployment.
+    pub owner: String,
+    /// The name.
+    pub name: String,
+    /// `deployment.kubernetes.io/revision`; the Deployment's own tells which ReplicaSet is its newest.
+    pub revision: u64,
+    /// `spec.replicas`.
+    pub replicas: u32,
+}
+
+/// Why a container is not running, or last stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// `CrashLoopBackOff`, `OOMKilled`, `Error`, `ImagePullBackOff`, `CreateContainerConfigError`, …
+    pub reason: String,
+    /// The message, at most 300 characters.
+    pub message: String,
+    /// The exit code, where the container ran.
+    pub exit_code: Option<i32>,
+}
+
+/// A pod, as far as gates need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodView {
+    /// The name.
+    pub name: String,
+    /// The UID.
+    pub uid: String,
+    /// The UID of the owning ReplicaSet; empty without one.
+    pub owner: String,
+    /// The label `idp.dev/track`: `stable` or `canary`.
+    pub track: String,
+    /// The address, once there is one.
+    pub ip: Option<String>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Condition Ready, since when.
+    pub ready_since: Option<Timestamp>,
+    /// Whether every container has started at least once.
+    pub started: bool,
+    /// The highest restart count of its containers.
+    pub restarts: u32,
+    /// The waiting reason of a container that does not run.
+    pub waiting: Option<Stopped>,
+    /// The last termination of a container.
+    pub terminated: Option<Stopped>,
+    /// `PodScheduled` is False: the scheduler's message.
+    pub unschedulable: Option<String>,
+    /// Deleted, evicted, preempted, its node gone: not evidence against the version. The reason.
+    pub disrupted: Option<String>,
+    /// `metadata.deletionTimestamp` is set.
+    pub deleting: bool,
+    /// The `imageID` of the first container, once known.
+    pub image_id: Option<String>,
+}
+
+/// The objects of one version, as kept in its revision Secret.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RevisionBody {
+    /// The rollout that brought the version.
+    pub rollout: u64,
+    /// The version itself.
+    pub version: super::rollout::Version,
+    /// How the Secret is marked.
+    pub mark: super::rollout::Mark,
+    /// The objects, image pinned.
+    pub objects: Arc<Vec<Manifest>>,
+}
+
+/// Everything that a pass sees of the cluster for one release.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// Whether the namespace is there (and not terminating).
+    pub namespace: Known<()>,
+    /// Every object of the inventory, of the head and of the release's labels that was looked for.
+    pub objects: BTreeMap<ObjectKey, Known<Live>>,
+    /// ReplicaSets with the release's labels.
+    pub replica_sets: Vec<ReplicaSetView>,
+    /// Pods with the label `idp.dev/release` of this release.
+    pub pods: Vec<PodView>,
+    /// The kept revisions, by rollout number.
+    pub revisions: BTreeMap<u64, Known<RevisionBody>>,
+    /// What the last pass's writes were refused with, by object (quota, admission, rights): one sentence each.
+    pub refusals: BTreeMap<ObjectKey, String>,
+}
+
+impl Observed {
+    /// Returns what is known of an object; what was not looked for is unknown.
+    pub fn object(&self, key: &ObjectKey) -> &Known<Live> {
+        self.objects.get(key).unwrap_or(&Known::Unknown)
+    }
+}

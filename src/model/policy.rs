@@ -1,0 +1,172 @@
+//! How a release is rolled out: steps, gates and deadlines. No part of a version's identity; a rollout pins the policy in its
+//! record when it starts, so a later edit changes the next rollout and never the running one.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::duration;
+
+/// How stable is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Stable's own Deployment takes the new template, pod by pod.
+    Rolling,
+    /// A second Deployment, `<name>-canary`, takes a growing share first.
+    Canary,
+}
+
+/// One step of a canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The share asked for, in per cent, 1 to 100. The last step of a policy is always 100.
+    pub weight: u8,
+    /// How long the step is observed; zero asks pod state and health check once.
+    #[serde(with = "duration")]
+    pub pause: Duration,
+}
+
+/// A number of pods, or a share of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// So many pods.
+    Count(u32),
+    /// So many per cent of the desired pods, 0 to 100.
+    Percent(u32),
+}
+
+impl Amount {
+    /// Returns the pods that this is of `desired`, rounded up.
+    pub fn of_ceil(self, desired: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => desired.saturating_mul(percent).div_ceil(100),
+        }
+    }
+
+    /// Returns the pods that this is of `desired`, rounded down.
+    pub fn of_floor(self, desired: u32) -> u32 {
+        match self {
+            Self::Count(count) => count,
+            Self::Percent(percent) => desired.saturating_mul(percent) / 100,
+        }
+    }
+}
+
+/// What a health check asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckKind {
+    /// GET and a status within one of the ranges (inclusive).
+    Http {
+        /// The path, beginning with `/`.
+        path: String,
+        /// `https` instead of `http`; the pod's certificate is not verified, as kubelet does it.
+        tls: bool,
+        /// Accepted statuses, inclusive ranges within 100–599.
+        status: Vec<(u16, u16)>,
+    },
+    /// A connection that is accepted.
+    Tcp,
+    /// Nothing is asked.
+    None,
+}
+
+/// The health check of candidate pods, each asked itself and never through the Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub kind: CheckKind,
+    /// The pod's port.
+    pub port: u16,
+    /// Time between two checks of one pod.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// Longest wait for an answer; shorter than the interval.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// Failures in a row of one pod that fail the gate; at least 1.
+    pub threshold: u32,
+    /// Successes in a row after which a pod counts as checked; at least 1.
+    pub success_threshold: u32,
+    /// Wait after the pod is Ready before the first check.
+    #[serde(with = "duration")]
+    pub initial_delay: Duration,
+}
+
+/// What becomes of a step that saw fewer requests than `min_requests`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLowTraffic {
+    /// Pod state and health check decide alone.
+    Pass,
+    /// The step is held, as for unknown.
+    Hold,
+    /// Rolled back and parked.
+    Rollback,
+}
+
+/// What becomes of a gate that cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnknown {
+    /// The weight is held; after `unknown_timeout` rolled back and parked.
+    Hold,
+    /// Rolled back and parked at once.
+    Rollback,
+    /// The gate is passed over; pod state and health check decide.
+    Continue,
+}
+
+/// When a rollout is taken back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// `false`: a failed gate freezes the weight until a person or a newer version ends it, 24 h at most.
+    pub auto: bool,
+    /// The highest share of failing requests, 0 to 1; `None`: not gated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_error_rate: Option<f64>,
+    /// Crashes or out-of-memory kills of one candidate pod that are still accepted; one more fails.
+    pub max_restarts: u32,
+    /// Requests below which a step's traffic proves nothing.
+    pub min_requests: u64,
+    /// The window of a verdict, and the bake after a rolling or first deploy.
+    #[serde(with = "duration")]
+    pub window: Duration,
+    /// See [`OnLowTraffic`].
+    pub on_low_traffic: OnLowTraffic,
+    /// See [`OnUnknown`].
+    pub on_unknown: OnUnknown,
+    /// How long a gate may stay unknown.
+    #[serde(with = "duration")]
+    pub unknown_timeout: Duration,
+    /// Whether a version whose gate failed is held.
+    pub hold: bool,
+    /// Kept revisions beside stable and the running candidate, 0 to 50.
+    pub history: u32,
+}
+
+/// Everything about a rollout that its declaration says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// How stable is replaced.
+    pub strategy: Strategy,
+    /// The canary's steps, weights strictly increasing, the last 100. For rolling: empty.
+    pub steps: Vec<Step>,
+    /// How long a step's pods may take to be ready.
+    #[serde(with = "duration")]
+    pub progress_deadline: Duration,
+    /// How long CI may take to push the image.
+    #[serde(with = "duration")]
+    pub image_wait: Duration,
+    /// Pods above the desired number while rolling.
+    pub max_surge: Amount,
+    /// Desired pods that may be missing at any time.
+    pub max_unavailable: Amount,
+    /// The health check.
+    pub health: HealthCheck,
+    /// The gates' limits.
+    pub rollback: Rollback,
+}

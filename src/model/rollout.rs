@@ -1,0 +1,295 @@
+//! A rollout's words: version, phase, outcome, hold, and the state that a running rollout keeps in the record.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::change::Revision;
+use super::desired::Identity;
+use super::duration;
+use super::image::Image;
+use super::policy::Policy;
+use super::samples::{Tally, TrafficSource};
+use super::verdict::Verdict;
+
+/// What a rollout tries to make stable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// What it is.
+    pub identity: Identity,
+    /// The commit that brought it.
+    pub revision: Revision,
+    /// The image that its pods run.
+    pub image: Image,
+    /// Hash of renderer, defaults and profile.
+    pub platform: String,
+}
+
+/// Where a rollout stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub enum Phase {
+    /// Waiting for its image and a slot; its objects are being kept. No pod exists.
+    Preparing,
+    /// A canary below 100 %.
+    Progressing,
+    /// Stable's Deployment takes the candidate's template.
+    Promoting,
+    /// All pods are the candidate's; the gates still watch.
+    Baking,
+    /// On the way back to stable.
+    RollingBack,
+}
+
+impl Phase {
+    /// Returns the phase's name as it stands in labels and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Preparing => "Preparing",
+            Self::Progressing => "Progressing",
+            Self::Promoting => "Promoting",
+            Self::Baking => "Baking",
+            Self::RollingBack => "RollingBack",
+        }
+    }
+}
+
+/// How a rollout ended; exactly one each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub enum Outcome {
+    /// The candidate is stable.
+    Promoted,
+    /// A gate failed or stayed unknown; stable runs again.
+    RolledBack,
+    /// A newer version took its place.
+    Superseded,
+    /// A person ended it.
+    Aborted,
+    /// It never ran, or a first deploy never became healthy.
+    Failed,
+}
+
+impl Outcome {
+    /// Returns the outcome's name as it stands in labels and columns.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Promoted => "Promoted",
+            Self::RolledBack => "RolledBack",
+            Self::Superseded => "Superseded",
+            Self::Aborted => "Aborted",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// How a revision Secret is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// Being rolled out.
+    Candidate,
+    /// Was promoted; of two the higher rollout number is the stable one.
+    Stable,
+    /// Ended by a failed gate or a person.
+    Held,
+    /// Ended without proof.
+    Parked,
+    /// Ended in favour of a newer one.
+    Superseded,
+}
+
+/// What an ended rollout means for its identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// A gate failed or a person aborted: ends by `retry` only.
+    Held,
+    /// Nothing was proven: also ends when its cause is gone, after a back-off, five times at most.
+    Parked,
+}
+
+/// An identity that does not start again by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldVersion {
+    /// Which.
+    pub identity: Identity,
+    /// How.
+    pub hold: Hold,
+    /// Why: the verdict that ended its rollout.
+    pub verdict: Verdict,
+    /// Since when.
+    pub since: Timestamp,
+    /// Parked: how often it was parked; after the fifth time only `retry` helps.
+    pub times: u32,
+    /// Parked: not before then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// Ended by `retry`, by a seen cause gone, or not yet.
+    #[serde(default)]
+    pub released: bool,
+}
+
+/// What a running rollout has seen of its present stage.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageState {
+    /// Counts up whenever measuring begins from zero.
+    pub number: u32,
+    /// When the stage's sizes and readiness were first all seen; samples count from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_at: Option<Timestamp>,
+    /// Time credited to the pause: gates not failing, samples really seen.
+    #[serde(default, with = "duration")]
+    pub credited: Duration,
+    /// Up to when time is credited in this session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credited_to: Option<Timestamp>,
+    /// The measuring session that `last_*` belong to.
+    #[serde(default)]
+    pub session: u64,
+    /// The candidate's stored total of earlier sessions.
+    #[serde(default)]
+    pub base_candidate: Tally,
+    /// Stable's stored total of earlier sessions.
+    #[serde(default)]
+    pub base_stable: Tally,
+    /// The candidate's total of this session when last stored.
+    #[serde(default)]
+    pub last_candidate: Tally,
+    /// Stable's total of this session when last stored.
+    #[serde(default)]
+    pub last_stable: Tally,
+    /// The newest verdicts, by gate name.
+    #[serde(default)]
+    pub verdicts: BTreeMap<String, Verdict>,
+    /// Since when a gate is unknown without a break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_since: Option<Timestamp>,
+    /// When the tallies were last stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_at: Option<Timestamp>,
+}
+
+/// One attempt to take a release from its stable version to a candidate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Counts up per release, from 1.
+    pub number: u64,
+    /// What is to become stable; the image is known once the phase is past Preparing.
+    pub candidate: Candidate,
+    /// Whether no version was ever promoted.
+    pub first: bool,
+    /// Stable has no available pod: no canary, roll forward.
+    #[serde(default)]
+    pub forward: bool,
+    /// The pinned policy.
+    pub policy: Policy,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Since when.
+    pub phase_since: Timestamp,
+    /// When it was begun.
+    pub started_at: Timestamp,
+    /// The canary's step, from 0.
+    pub step: u32,
+    /// Since when it is at this step.
+    pub step_since: Timestamp,
+    /// When a pod was last gained; Promoting's and `RollingBack`'s deadline counts from there.
+    pub progress_at: Timestamp,
+    /// The highest number of ready pods of the version on its way up, in this phase.
+    #[serde(default)]
+    pub progress_pods: u32,
+    /// What was seen of the present stage.
+    pub stage: StageState,
+    /// Where requests are counted, once chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_source: Option<TrafficSource>,
+    /// The verdict that ends it, once there is one; never changes afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
+    /// A gate failed while `rollback.auto` is false: since when the weight is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_since: Option<Timestamp>,
+    /// Whether stable's Deployment may carry the candidate's template: set on entering Promoting, and kept through `RollingBack` so
+    /// that a later reader knows what has to be undone.
+    #[serde(default)]
+    pub template_moved: bool,
+}
+
+/// The candidate of a rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Candidate {
+    /// Its image is not known yet.
+    Waiting {
+        /// What it is.
+        identity: Identity,
+        /// The commit that brought it.
+        revision: Revision,
+    },
+    /// Complete.
+    Ready(Version),
+}
+
+impl Candidate {
+    /// Returns what the candidate is.
+    pub fn identity(&self) -> &Identity {
+        match self {
+            Self::Waiting { identity, .. } => identity,
+            Self::Ready(version) => &version.identity,
+        }
+    }
+
+    /// Returns the commit that brought it.
+    pub fn revision(&self) -> &Revision {
+        match self {
+            Self::Waiting { revision, .. } => revision,
+            Self::Ready(version) => &version.revision,
+        }
+    }
+
+    /// Returns the version once its image is known.
+    pub fn version(&self) -> Option<&Version> {
+        match self {
+            Self::Waiting { .. } => None,
+            Self::Ready(version) => Some(version),
+        }
+    }
+}
+
+/// Why and how a rollout ends unpromoted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ending {
+    /// The outcome to be recorded when the way back is done.
+    pub outcome: Outcome,
+    /// Whether the identity is held or parked afterwards.
+    pub hold: Option<Hold>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// When it was given.
+    pub at: Timestamp,
+}
+
+/// What is kept of an ended rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The identity that was tried.
+    pub identity: Identity,
+    /// The commit.
+    pub revision: Revision,
+    /// The image, where it was resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The verdict's sentence.
+    pub verdict: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// The highest step reached, from 1; 0 for none.
+    pub steps: u32,
+}

@@ -1,0 +1,168 @@
+//! What a gate says: pass, fail or unknown, with its numbers, and the one sentence that log, event and command line share.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::duration;
+
+/// Which rule spoke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// What the watch says of the candidate's pods.
+    PodState,
+    /// The candidate's own health check.
+    HealthCheck,
+    /// The share of failing requests.
+    ErrorRate,
+    /// A deadline of ours.
+    Deadline,
+    /// The image and its registry.
+    Image,
+    /// A person's command.
+    Command,
+    /// The API server refused what the rollout needs (quota, admission, rights).
+    Cluster,
+}
+
+impl Gate {
+    /// Returns the gate's name as it stands in labels and sentences.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PodState => "pod_state",
+            Self::HealthCheck => "health_check",
+            Self::ErrorRate => "error_rate",
+            Self::Deadline => "deadline",
+            Self::Image => "image",
+            Self::Command => "command",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
+/// The numbers behind a verdict, where there are any.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Numbers {
+    /// What was measured, in the gate's unit (a share for error rates, a count for restarts and checks).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// What is allowed, in the same unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<f64>,
+    /// How many samples the value rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<u64>,
+    /// The time that they span, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_seconds: Option<u64>,
+}
+
+/// The three answers. Unknown is its own answer: never by itself a failure of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// The rule holds.
+    Pass,
+    /// Cannot tell.
+    Unknown,
+    /// The rule is broken, and the numbers show it.
+    Fail,
+}
+
+impl Answer {
+    /// Returns the answer's name as it stands in labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Unknown => "unknown",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// What a gate says, with its reason.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Which rule.
+    pub gate: Gate,
+    /// What it says.
+    pub answer: Answer,
+    /// Why, one clause without the numbers (`5.1 % of requests failed`).
+    pub reason: String,
+    /// The numbers.
+    #[serde(default)]
+    pub numbers: Numbers,
+}
+
+impl Verdict {
+    /// Makes a passing verdict.
+    pub fn pass(gate: Gate, reason: impl Into<String>) -> Self {
+        Self { gate, answer: Answer::Pass, reason: reason.into(), numbers: Numbers::default() }
+    }
+
+    /// Makes an unknown verdict.
+    pub fn unknown(gate: Gate, reason: impl Into<String>) -> Self {
+        Self { gate, answer: Answer::Unknown, reason: reason.into(), numbers: Numbers::default() }
+    }
+
+    /// Makes a failing verdict.
+    pub fn fail(gate: Gate, reason: impl Into<String>) -> Self {
+        Self { gate, answer: Answer::Fail, reason: reason.into(), numbers: Numbers::default() }
+    }
+
+    /// Adds the numbers.
+    #[must_use]
+    pub fn with(mut self, numbers: Numbers) -> Self {
+        self.numbers = numbers;
+        self
+    }
+}
+
+fn number(gate: Gate, value: f64) -> String {
+    if gate == Gate::ErrorRate {
+        let percent = value * 100.0;
+        format!("{percent:.2} %")
+    } else {
+        format!("{value}")
+    }
+}
+
+/// The sentence: gate, answer, reason, value, limit, samples, window.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Numbers { value, limit, samples, window_seconds } = &self.numbers;
+        write!(f, "{} {}: {}", self.gate.name(), self.answer.name(), self.reason)?;
+        let mut parts = Vec::new();
+        if let Some(value) = value {
+            parts.push(format!("value {}", number(self.gate, *value)));
+        }
+        if let Some(limit) = limit {
+            parts.push(format!("limit {}", number(self.gate, *limit)));
+        }
+        if let Some(samples) = samples {
+            parts.push(format!("{samples} samples"));
+        }
+        if let Some(seconds) = window_seconds {
+            parts.push(format!("over {}", duration::rough(Duration::from_secs(*seconds))));
+        }
+        if parts.is_empty() { Ok(()) } else { write!(f, " ({})", parts.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_sentence_carries_value_limit_number_and_window() {
+        let numbers =
+            Numbers { value: Some(0.051), limit: Some(0.01), samples: Some(1234), window_seconds: Some(120) };
+        let verdict = Verdict::fail(Gate::ErrorRate, "the candidate fails too many requests").with(numbers);
+        assert_eq!(
+            verdict.to_string(),
+            "error_rate fail: the candidate fails too many requests (value 5.10 %, limit 1.00 %, 1234 samples, over 2m)"
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! What a pass asks of the cluster: writes as values, each idempotent, each fenced where something exists already.
+
+use super::object::{Fence, Manifest, ObjectKey};
+use super::rollout::{Mark, Version};
+
+/// One write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// Server-side apply by `idp`. Without a fence the object is created; a workload's body then carries `spec.replicas: 0`.
+    Apply {
+        /// The object, annotations included.
+        manifest: Box<Manifest>,
+        /// What was read; `None`: it is certainly not there.
+        fence: Option<Fence>,
+    },
+    /// Server-side apply of `spec.replicas` alone by `idp-rollout`, forced.
+    Scale {
+        /// The workload.
+        key: ObjectKey,
+        /// The pods wanted.
+        replicas: u32,
+        /// What was read.
+        fence: Fence,
+    },
+    /// Delete by UID.
+    Delete {
+        /// The object.
+        key: ObjectKey,
+        /// Its UID in the inventory.
+        uid: String,
+    },
+    /// Create or replace a revision Secret.
+    SaveRevision {
+        /// The rollout's number.
+        rollout: u64,
+        /// The version.
+        version: Box<Version>,
+        /// How it is marked.
+        mark: Mark,
+        /// Its objects, image pinned.
+        objects: Vec<Manifest>,
+    },
+    /// Mark a revision Secret.
+    MarkRevision {
+        /// The rollout's number.
+        rollout: u64,
+        /// The mark.
+        mark: Mark,
+    },
+    /// Delete a revision Secret that nothing needs any more.
+    DropRevision {
+        /// The rollout's number.
+        rollout: u64,
+    },
+}
+
+impl Write {
+    /// Returns a short name for logs and metrics.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Self::Apply { .. } => "apply",
+            Self::Scale { .. } => "scale",
+            Self::Delete { .. } => "delete",
+            Self::SaveRevision { .. } => "save_revision",
+            Self::MarkRevision { .. } => "mark_revision",
+            Self::DropRevision { .. } => "drop_revision",
+        }
+    }
+}
