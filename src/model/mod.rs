@@ -5,6 +5,7 @@
 
 pub mod change;
 pub mod command;
+pub mod declaration;
 pub mod desired;
 pub mod duration;
 pub mod image;

@@ -1,1 +1,2 @@
 //! (room rollout)
+pub mod statistics;

@@ -1,0 +1,173 @@
+//! What one `.idp/deploy.yaml` says for one environment, checked and with its overlays applied.
+//!
+//! What a version's identity is made of is kept as the team wrote it: a value that the file does not name is `None` here and becomes the
+//! platform's default when it is rendered, so that a change of a default is never a new version.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::desired::Mode;
+use super::image::Digest;
+use super::name::{EnvironmentName, ServiceName, TeamName};
+use super::policy::{CheckKind, Policy};
+
+/// The port that pods serve on where the file names none.
+pub const DEFAULT_PORT: u16 = 8080;
+/// The pods wanted where the file names no number.
+pub const DEFAULT_REPLICAS: u32 = 2;
+/// The tag where the file names none.
+pub const DEFAULT_TAG: &str = "{{commit.sha}}";
+
+/// What one file declares for one environment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Declaration {
+    /// The service.
+    pub service: ServiceInfo,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// Which image.
+    pub image: ImageSource,
+    /// What runs.
+    pub workload: Workload,
+    /// The pods wanted, 0 to 10,000; belongs to no version.
+    pub replicas: u32,
+    /// Apply or observe.
+    pub mode: Mode,
+    /// `false`: a new version is shown and not started by itself.
+    pub auto_deploy: bool,
+    /// How a new version is rolled out.
+    pub policy: Policy,
+}
+
+/// What is said about the service itself; none of it is part of a version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceInfo {
+    /// The name: base name of the objects.
+    pub name: ServiceName,
+    /// The owner.
+    pub team: TeamName,
+    /// How mature it is.
+    pub lifecycle: Lifecycle,
+    /// How much depends on it.
+    pub tier: Tier,
+    /// Labels of the objects, not of the pods, beside the platform's own.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the objects, not of the pods, beside the platform's own.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// How mature a service is; a label on its objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// May vanish.
+    Experimental,
+    /// Serves.
+    Production,
+    /// Goes away.
+    Deprecated,
+}
+
+impl Lifecycle {
+    /// Returns the word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Experimental => "experimental",
+            Self::Production => "production",
+            Self::Deprecated => "deprecated",
+        }
+    }
+}
+
+/// How much depends on a service; decides some defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// A step with low traffic is held by default, not passed.
+    Critical,
+    /// The default.
+    Standard,
+    /// Nothing depends on it.
+    BestEffort,
+}
+
+impl Tier {
+    /// Returns the word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Standard => "standard",
+            Self::BestEffort => "best_effort",
+        }
+    }
+}
+
+/// Which image, as written. Templates are still in it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageSource {
+    /// The repository with its registry; `None`: the platform's template.
+    pub repository: Option<String>,
+    /// The tag; `None`: [`DEFAULT_TAG`].
+    pub tag: Option<String>,
+    /// Exactly this manifest. Excludes the tag.
+    pub digest: Option<Digest>,
+}
+
+impl ImageSource {
+    /// Returns the tag to look for, with its templates.
+    pub fn tag(&self) -> &str {
+        self.tag.as_deref().unwrap_or(DEFAULT_TAG)
+    }
+}
+
+/// What runs in a pod, as written. Templates are still in it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Workload {
+    /// The port that pods serve on; `None`: [`DEFAULT_PORT`].
+    pub port: Option<u16>,
+    /// Requested CPU, in Kubernetes' canonical form.
+    pub cpu: Option<String>,
+    /// Requested memory, in Kubernetes' canonical form.
+    pub memory: Option<String>,
+    /// The CPU limit, in Kubernetes' canonical form; `None`: unlimited.
+    pub cpu_limit: Option<String>,
+    /// The memory limit, in Kubernetes' canonical form; `None`: as requested.
+    pub memory_limit: Option<String>,
+    /// Instead of the image's entry point.
+    pub command: Option<Vec<String>>,
+    /// Instead of the image's arguments.
+    pub args: Option<Vec<String>>,
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+    /// Files by absolute path.
+    pub files: BTreeMap<String, String>,
+    /// Who the process is; `None`: the platform's user.
+    pub run_as: Option<RunAs>,
+    /// How long a pod may take to stop, whole seconds; `None`: the platform's default.
+    pub termination_grace: Option<Duration>,
+    /// What kubelet asks; `None`: a TCP connection on the port.
+    pub probe: Option<Probe>,
+}
+
+impl Workload {
+    /// Returns the port that pods serve on.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(DEFAULT_PORT)
+    }
+}
+
+/// Who a container's process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunAs {
+    /// This user, 1 to 2^31-1.
+    Uid(u32),
+    /// Whoever the image says, as long as it is a number and not 0: pods are *restricted*.
+    Image,
+}
+
+/// What kubelet asks of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// The question. Accepted statuses are kubelet's own (200–399), whatever the health check accepts.
+    pub kind: CheckKind,
+    /// The port; `None`: the workload's.
+    pub port: Option<u16>,
+}
