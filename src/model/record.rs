@@ -1,7 +1,7 @@
 //! The durable state of a release: the status of its `Release` object. Whatever grows is a map keyed by number or name, so that a
 //! merge patch can add and remove one entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -250,6 +250,12 @@ pub struct Record {
     /// A rollout failed and the release was not seen healthy since.
     #[serde(default)]
     pub incident: bool,
+    /// Objects of ours that somebody else changed, until they are seen put back.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub drifted: BTreeSet<ObjectKey>,
+    /// Objects that the head changes directly, until they are seen applied.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub applying: BTreeSet<ObjectKey>,
     /// The release's objects.
     #[serde(default)]
     pub inventory: BTreeMap<ObjectKey, InventoryEntry>,
