@@ -1,0 +1,8 @@
+//! Each server does the least that the suite relies on.
+
+mod gitea;
+
+use std::time::Duration;
+
+/// For what follows by itself from what a test has done.
+const SOON: Duration = Duration::from_secs(30);
