@@ -1,4 +1,4 @@
-//! Genuine servers for the suite: the forge Gitea.
+//! Genuine servers for the suite: a Kubernetes API server, the forge Gitea.
 //!
 //! In: nothing but tools on the PATH; [`require`] says which. Out: handles that end what they started when they are dropped.
 //! Each server starts when a test first asks for it, listens on 127.0.0.1 only and keeps its data in a temporary folder.
@@ -6,14 +6,15 @@
 //! ```text
 //!  go.mod, go.sum, pom.xml ──► cache    target/tmp/stack/<name>-<version>-<digest of the pins>, built once, renamed into place
 //!                                │
-//!                 port ──► process ──► gitea
+//!                 port ──► process ──► api_server · gitea
 //!                            dies with the test process, whatever ends it
 //! ```
 //!
-//! [`gitea`] shares one server among the tests that run at the same time: keep to users and
-//! repositories with names of your own. A test that stops or freezes a server launches one for itself
-//! ([`Gitea::launch`]); that a shared one cannot be stopped follows from its type, as stopping takes `&mut`.
+//! [`api_server`] and [`gitea`] share one server among the tests that run at the same time: keep to namespaces,
+//! topics and repositories with names of your own. A test that stops or freezes a server launches one for itself
+//! ([`ApiServer::launch`] and so on); that a shared one cannot be stopped follows from its type, as stopping takes `&mut`.
 
+mod api_server;
 mod build;
 mod cache;
 mod command;
@@ -27,15 +28,23 @@ mod shared;
 mod smoke;
 mod wait;
 
+pub use api_server::ApiServer;
 pub use gitea::{Forge, Gitea};
 pub use gitea_repo::{CommitStatus, Repo};
 pub use require::require;
+pub use wait::until;
 
 use std::sync::Arc;
 
 use shared::Shared;
 
+static API_SERVER: Shared<ApiServer> = Shared::new();
 static GITEA: Shared<Gitea> = Shared::new();
+
+/// Returns the API server that the running tests share.
+pub async fn api_server() -> anyhow::Result<Arc<ApiServer>> {
+    API_SERVER.get_or_launch(ApiServer::launch).await
+}
 
 /// Returns the forge that the running tests share.
 pub async fn gitea() -> anyhow::Result<Arc<Gitea>> {

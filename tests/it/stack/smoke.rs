@@ -1,5 +1,6 @@
 //! Each server does the least that the suite relies on.
 
+mod api_server;
 mod gitea;
 
 use std::time::Duration;
