@@ -1,4 +1,4 @@
-//! How the cached parts are made: Go modules are compiled, from pins in this folder.
+//! How the cached parts are made: Go modules are compiled, Maven artifacts are copied. Both from pins in this folder.
 
 use std::path::{Path, PathBuf};
 
@@ -39,6 +39,19 @@ impl GoModule {
             .arg("tool");
         Process::spawn("go build", go, &target.join("build.log"))?.finish(BUILD_LIMIT).await
     }
+}
+
+/// Copies what a `pom.xml` depends on, and all that this needs in turn, into `target/lib`.
+pub async fn maven_copy(folder: &str, target: &Path) -> anyhow::Result<()> {
+    let mut maven = guarded("mvn");
+    maven
+        // Maven writes beside the pom where it likes to; the working folder is the cache's.
+        .current_dir(target)
+        .args(["--batch-mode", "--quiet", "--file"])
+        .arg(pins(folder).join("pom.xml"))
+        .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
+        .arg(format!("-DoutputDirectory={}", target.join("lib").display()));
+    Process::spawn("mvn", maven, &target.join("build.log"))?.finish(BUILD_LIMIT).await
 }
 
 /// Returns the version at which a `go.mod` pins a module, without its `v`. The pins are the only place that names versions.

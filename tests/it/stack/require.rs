@@ -60,6 +60,11 @@ pub fn require() -> Option<Skip> {
     Some(Skip)
 }
 
+/// Returns the name under which kcat is installed.
+pub fn kcat_program() -> &'static str {
+    KCAT.into_iter().find(|name| on_path(name).is_some()).unwrap_or("kcat")
+}
+
 fn missing(tools: &[Tool]) -> Option<String> {
     let missing: Vec<String> = tools
         .iter()

@@ -2,6 +2,7 @@
 
 mod api_server;
 mod gitea;
+mod kafka;
 
 use std::time::Duration;
 
