@@ -1,4 +1,4 @@
-//! Genuine servers for the suite: a Kubernetes API server, Apache Kafka, the forge Gitea.
+//! Genuine servers for the suite: a Kubernetes API server, Apache Kafka, the forge Gitea, Prometheus.
 //!
 //! In: nothing but tools on the PATH; [`require`] says which. Out: handles that end what they started when they are dropped.
 //! Each server starts when a test first asks for it, listens on 127.0.0.1 only and keeps its data in a temporary folder.
@@ -6,7 +6,7 @@
 //! ```text
 //!  go.mod, go.sum, pom.xml ──► cache    target/tmp/stack/<name>-<version>-<digest of the pins>, built once, renamed into place
 //!                                │
-//!                 port ──► process ──► api_server · kafka · gitea
+//!                 port ──► process ──► api_server · kafka · gitea · prometheus
 //!                            dies with the test process, whatever ends it
 //! ```
 //!
@@ -25,6 +25,7 @@ mod kafka;
 mod kcat;
 mod port;
 mod process;
+mod prometheus;
 mod require;
 mod shared;
 mod smoke;
@@ -35,6 +36,7 @@ pub use gitea::{Forge, Gitea};
 pub use gitea_repo::{CommitStatus, Repo};
 pub use kafka::Kafka;
 pub use kcat::Message;
+pub use prometheus::{Prometheus, Sample};
 pub use require::require;
 pub use wait::until;
 
@@ -59,4 +61,9 @@ pub async fn kafka() -> anyhow::Result<Arc<Kafka>> {
 /// Returns the forge that the running tests share.
 pub async fn gitea() -> anyhow::Result<Arc<Gitea>> {
     GITEA.get_or_launch(Gitea::launch).await
+}
+
+/// Starts a Prometheus with this configuration, where `{{self}}` stands for its own address.
+pub async fn prometheus(config: &str) -> anyhow::Result<Prometheus> {
+    Prometheus::launch(config).await
 }

@@ -3,6 +3,7 @@
 mod api_server;
 mod gitea;
 mod kafka;
+mod prometheus;
 
 use std::time::Duration;
 
