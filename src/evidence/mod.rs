@@ -12,13 +12,24 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 mod challenge;
+pub mod check;
+pub mod dial;
+pub mod exposition;
 pub mod images;
+pub mod observe;
 pub mod registry;
+mod sheet;
 pub mod wake;
+
+/// The one place in this room that reads the wall clock; intervals are tokio's.
+fn wall() -> Timestamp {
+    Timestamp::now()
+}
 
 /// Locks a map whose holders never leave it half changed, so that a panic elsewhere cannot poison the room.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
