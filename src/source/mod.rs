@@ -1,1 +1,1 @@
-//! (room source)
+//! placeholder
