@@ -1,7 +1,7 @@
 //! Object → health, one function a kind.
 //!
 //! In: the kind, the live object as JSON, the time. Out: one of the field's words for health and one clause why. May use: `model`.
-//! Rules: the union of kstatus, gitops-engine, PipeCD and kubedog. What a controller says counts only if it has seen the newest
+//! Rules: the union of kstatus, gitops-engine, `PipeCD` and kubedog. What a controller says counts only if it has seen the newest
 //! generation (`observedGeneration`); an object on its way out is on its way.
 
 mod deployment;
