@@ -1,7 +1,7 @@
 //! The image half of the evidence loop: keeps asking the registry, release by release, until the newest head's image has a digest.
 //! What was resolved stays as it is until another version is wanted: a pinned image is never looked up again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -37,15 +37,24 @@ struct Inner {
     tracker: TaskTracker,
     cancel: CancellationToken,
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
-    wanted: Mutex<HashMap<ReleaseKey, Entry>>,
+    wanted: Mutex<HashMap<ReleaseKey, BTreeMap<Identity, Entry>>>,
 }
 
 struct Entry {
-    identity: Identity,
     request: ImageRequest,
     state: ImageState,
     /// Ends the task that asks; every task has its own, so that a late answer of an old one is told from a new one's.
     cancel: CancellationToken,
+}
+
+impl Entry {
+    /// Tells whether the entry answers a request: the same, or resolved already.
+    fn answers(&self, request: &ImageRequest) -> bool {
+        let pinned = matches!(self.state, ImageState::Resolved(_))
+            && self.request.repository == request.repository
+            && matches!(request.wanted, Wanted::Tags(_));
+        self.request == *request || pinned
+    }
 }
 
 impl Images {
@@ -63,62 +72,70 @@ impl Images {
         Ok(Self(Arc::new(Inner { registry, waker, seed, tracker, cancel, hosts, wanted })))
     }
 
-    /// Says which image a release's head asks for; `None` withdraws it. Cheap, and the same request again changes nothing. A
-    /// resolved image stays for its identity and repository, whatever tags are added; anything else is asked for anew.
-    pub fn want(&self, release: &ReleaseKey, identity: &Identity, request: Option<&ImageRequest>) {
+    /// Says which images a release asks for now: its head's, and that of a candidate that still waits for one. What is not named is
+    /// withdrawn. Cheap, and the same again changes nothing. A resolved image stays for its identity and repository, whatever tags
+    /// are added; anything else is asked for anew.
+    pub fn want(&self, release: &ReleaseKey, requests: &[(Identity, ImageRequest)]) {
         let mut wanted = lock(&self.0.wanted);
-        let Some(request) = request else {
-            if let Some(entry) = wanted.remove(release) {
-                entry.cancel.cancel();
-            }
-            return;
-        };
-        if let Some(entry) = wanted.get(release) {
-            let pinned = matches!(entry.state, ImageState::Resolved(_))
-                && entry.request.repository == request.repository
-                && matches!(request.wanted, Wanted::Tags(_));
-            if entry.identity == *identity && (entry.request == *request || pinned) {
-                return;
-            }
-            entry.cancel.cancel();
+        let mut before = wanted.remove(release).unwrap_or_default();
+        let mut entries = BTreeMap::new();
+        let mut resolved = false;
+        for (identity, request) in requests {
+            let entry = match before.remove(identity) {
+                Some(entry) if entry.answers(request) => entry,
+                other => {
+                    other.inspect(|entry| entry.cancel.cancel());
+                    let entry = self.begin(release, identity, request);
+                    resolved |= matches!(entry.state, ImageState::Resolved(_));
+                    entry
+                }
+            };
+            entries.insert(identity.clone(), entry);
         }
-        let cancel = self.0.cancel.child_token();
-        let state = match &request.wanted {
-            Wanted::Digest(digest) => ImageState::Resolved(Image {
-                repository: request.repository.clone(),
-                tag: None,
-                digest: digest.clone(),
-            }),
-            Wanted::Tags(tags) => {
-                self.ask(release, request.repository.clone(), tags.clone(), cancel.clone());
-                ImageState::Unasked
-            }
-        };
-        let resolved = matches!(state, ImageState::Resolved(_));
-        let entry = Entry { identity: identity.clone(), request: request.clone(), state, cancel };
-        wanted.insert(release.clone(), entry);
+        before.into_values().for_each(|entry| entry.cancel.cancel());
+        if !entries.is_empty() {
+            wanted.insert(release.clone(), entries);
+        }
         if resolved {
             self.0.waker.wake(release);
         }
     }
 
-    /// Returns what is known of the wanted image; [`ImageState::Unasked`] where none is wanted.
-    pub fn state(&self, release: &ReleaseKey) -> ImageState {
-        lock(&self.0.wanted).get(release).map_or(ImageState::Unasked, |entry| entry.state.clone())
+    fn begin(&self, release: &ReleaseKey, identity: &Identity, request: &ImageRequest) -> Entry {
+        let cancel = self.0.cancel.child_token();
+        let repository = request.repository.clone();
+        let state = match &request.wanted {
+            Wanted::Digest(digest) => {
+                ImageState::Resolved(Image { repository, tag: None, digest: digest.clone() })
+            }
+            Wanted::Tags(tags) => {
+                self.ask(release, identity, repository, tags.clone(), cancel.clone());
+                ImageState::Unasked
+            }
+        };
+        Entry { request: request.clone(), state, cancel }
     }
 
-    /// Returns what is known of the image of this very version; [`ImageState::Unasked`] where another one is wanted.
+    /// Returns what is known of the image of a version; [`ImageState::Unasked`] where it is not wanted.
     pub fn state_of(&self, release: &ReleaseKey, identity: &Identity) -> ImageState {
         let wanted = lock(&self.0.wanted);
-        let entry = wanted.get(release).filter(|entry| entry.identity == *identity);
+        let entry = wanted.get(release).and_then(|entries| entries.get(identity));
         entry.map_or(ImageState::Unasked, |entry| entry.state.clone())
     }
 
-    fn ask(&self, release: &ReleaseKey, repository: String, tags: Vec<String>, cancel: CancellationToken) {
+    fn ask(
+        &self,
+        release: &ReleaseKey,
+        identity: &Identity,
+        repository: String,
+        tags: Vec<String>,
+        cancel: CancellationToken,
+    ) {
         let task = Task {
             random: seeded(self.0.seed, &release.to_string()),
             inner: Arc::clone(&self.0),
             release: release.clone(),
+            identity: identity.clone(),
             repository,
             tags,
             cancel: cancel.clone(),
@@ -144,6 +161,7 @@ impl Inner {
 struct Task {
     inner: Arc<Inner>,
     release: ReleaseKey,
+    identity: Identity,
     repository: String,
     tags: Vec<String>,
     cancel: CancellationToken,
@@ -193,7 +211,8 @@ impl Task {
     fn publish(&self, state: ImageState) {
         let mut wanted = lock(&self.inner.wanted);
         // `want` cancels under this lock, so a task that is not cancelled here owns the entry.
-        let Some(entry) = wanted.get_mut(&self.release).filter(|_| !self.cancel.is_cancelled()) else {
+        let entries = wanted.get_mut(&self.release).filter(|_| !self.cancel.is_cancelled());
+        let Some(entry) = entries.and_then(|entries| entries.get_mut(&self.identity)) else {
             return;
         };
         if entry.state != state {

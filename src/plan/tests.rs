@@ -187,7 +187,13 @@ fn manifest(name: &str, hash: &str) -> Manifest {
 
 fn there(name: &str, uid: &str, managed: bool, hash: &str, a: &str) -> (ObjectKey, Known<Live>) {
     let object = json!({"metadata": {"name": name, "annotations": {ANNOTATION_HASH: hash}}, "data": {"a": a, "b": "2"}});
-    let live = Live { uid: uid.into(), resource_version: "9".into(), managed, object: Arc::new(object) };
+    let live = Live {
+        uid: uid.into(),
+        resource_version: "9".into(),
+        managed,
+        scaled: false,
+        object: Arc::new(object),
+    };
     (key("ConfigMap", name), Known::Present(live))
 }
 

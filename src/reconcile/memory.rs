@@ -40,7 +40,9 @@ impl Memory {
         let head = match update {
             HeadUpdate::Known(desired) => Head::Known(desired),
             HeadUpdate::Keep { reason } => match self.heads.remove(source) {
-                Some(Head::Known(desired) | Head::KeepLast { desired, .. }) => Head::KeepLast { desired, reason },
+                Some(Head::Known(desired) | Head::KeepLast { desired, .. }) => {
+                    Head::KeepLast { desired, reason }
+                }
                 Some(Head::None { .. }) | None => Head::None { reason },
             },
         };
@@ -53,7 +55,9 @@ impl Memory {
         let owner = self.stored.as_ref().and_then(Stored::record).map(|record| &record.source);
         let head = match owner {
             Some(owner) => self.heads.get(owner),
-            None => self.heads.values().find(|head| matches!(head, Head::Known(_))).or(self.heads.values().next()),
+            None => {
+                self.heads.values().find(|head| matches!(head, Head::Known(_))).or(self.heads.values().next())
+            }
         };
         let claimants = || self.heads.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         head.cloned().unwrap_or_else(|| Head::None {
@@ -72,7 +76,11 @@ impl Memory {
             return Vec::new();
         };
         let others = self.heads.keys().filter(|source| *source != owner);
-        others.map(|source| format!("source {source} claims it too and is refused: it belongs to source {owner}")).collect()
+        others
+            .map(|source| {
+                format!("source {source} claims it too and is refused: it belongs to source {owner}")
+            })
+            .collect()
     }
 
     /// Keeps what later passes need of the head, given the record that a pass left.

@@ -42,10 +42,7 @@ impl Queue {
     pub fn new() -> (Self, Requests) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let waiting = Arc::new(Mutex::default());
-        (
-            Self { requests: sender, waiting: Arc::clone(&waiting) },
-            Requests { requests: receiver, waiting },
-        )
+        (Self { requests: sender, waiting: Arc::clone(&waiting) }, Requests { requests: receiver, waiting })
     }
 
     /// Asks for a pass at once.

@@ -115,6 +115,7 @@ fn fresh(release: &ReleaseKey, desired: &Desired, epoch: u64) -> Record {
         commands: BTreeMap::new(),
         totals: Totals::default(),
         conditions: Vec::new(),
+        chain_tail: None,
     }
 }
 

@@ -75,6 +75,7 @@ struct World {
     images: Images,
     woken: Woken,
     release: ReleaseKey,
+    asked: Identity,
     stop: CancellationToken,
     tracker: TaskTracker,
 }
@@ -99,31 +100,48 @@ impl World {
         let (waker, woken) = wake::pair();
         let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
         let images = Images::start(options, 1, waker, tracker.clone(), stop.clone()).unwrap();
-        Self { fake, images, woken, release: "app.test".parse().unwrap(), stop, tracker }
+        Self {
+            fake,
+            images,
+            woken,
+            release: "app.test".parse().unwrap(),
+            asked: Identity(String::new()),
+            stop,
+            tracker,
+        }
     }
 
     fn tag(&self, tag: &str, digest: Option<String>) {
         lock(&self.fake.tags).insert(tag.into(), digest);
     }
 
-    fn want(&self, identity: &str, tags: &[&str]) {
+    fn want(&mut self, identity: &str, tags: &[&str]) {
         let repository = format!("{}/team/app", self.fake.address);
         let tags = tags.iter().map(ToString::to_string).collect();
         let request = ImageRequest { repository, wanted: Wanted::Tags(tags) };
-        self.images.want(&self.release, &Identity(identity.into()), Some(&request));
+        self.ask(identity, request);
+    }
+
+    fn ask(&mut self, identity: &str, request: ImageRequest) {
+        self.asked = Identity(identity.into());
+        self.images.want(&self.release, &[(self.asked.clone(), request)]);
+    }
+
+    fn state(&self) -> ImageState {
+        self.images.state_of(&self.release, &self.asked)
     }
 
     async fn until(&mut self, what: impl Fn(&ImageState) -> bool) -> ImageState {
         let seen = timeout(SOON, async {
             loop {
-                let state = self.images.state(&self.release);
+                let state = self.state();
                 if what(&state) {
                     return state;
                 }
                 self.woken.next().await;
             }
         });
-        seen.await.unwrap_or_else(|_| panic!("still {:?}", self.images.state(&self.release)))
+        seen.await.unwrap_or_else(|_| panic!("still {:?}", self.state()))
     }
 
     async fn resolved(&mut self) -> (Option<String>, String) {
@@ -161,8 +179,8 @@ async fn the_first_tag_that_answers_is_pinned_for_its_version() {
     // Another version is asked for anew.
     world.want("1-y", &["b"]);
     assert_eq!(world.resolved().await.1, digest('d'));
-    world.images.want(&world.release, &other, None);
-    assert_eq!(world.images.state(&world.release), ImageState::Unasked);
+    world.images.want(&world.release, &[]);
+    assert_eq!(world.state(), ImageState::Unasked);
     world.stop.cancel();
     world.tracker.close();
     timeout(SOON, world.tracker.wait()).await.expect("all tasks end");
@@ -186,7 +204,7 @@ async fn a_broken_registry_is_not_an_absent_image() {
     world.want("1-x", &["a", "b"]);
     let reason = world.reason().await;
     assert!(reason.starts_with("cannot resolve ") && reason.ends_with(":a: HTTP 500"), "{reason}");
-    assert!(matches!(world.images.state(&world.release), ImageState::Unknown { .. }));
+    assert!(matches!(world.state(), ImageState::Unknown { .. }));
     world.tag("a", Some(digest('a')));
     *lock(&world.fake.broken) = false;
     world.resolved().await;
@@ -219,13 +237,12 @@ async fn what_names_no_registry_or_is_not_there() {
         ("127.0.0.1:1/app", "cannot resolve"),
     ] {
         let request = ImageRequest { repository: repository.into(), wanted: Wanted::Tags(vec!["a".into()]) };
-        world.images.want(&world.release, &Identity(repository.into()), Some(&request));
+        world.ask(repository, request);
         let reason = world.reason().await;
         assert!(reason.contains(expected), "{reason}");
-        world.images.want(&world.release, &Identity(repository.into()), None);
     }
     let digest: crate::model::image::Digest = digest('e').parse().unwrap();
     let request = ImageRequest { repository: "app".into(), wanted: Wanted::Digest(digest) };
-    world.images.want(&world.release, &Identity("1".into()), Some(&request));
+    world.ask("1", request);
     assert_eq!(world.resolved().await.0, None, "a digest needs nobody's answer");
 }
