@@ -11,6 +11,7 @@ pub mod command;
 pub mod completions;
 pub mod connect;
 pub mod crd;
+pub mod demo;
 pub mod error;
 pub mod explain;
 pub mod fleet;
