@@ -107,7 +107,8 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
             let client = &connect::client(global).await?;
             match verb {
                 Rollout::Watch { release, timeout, next } => {
-                    let options = watch::Options { timeout: *timeout, next: *next };
+                    let options =
+                        watch::Options { timeout: *timeout, next: *next, ..watch::Options::default() };
                     watch::run(client, output, release, options).await
                 }
                 Rollout::Abort(Steer { release, why }) => {

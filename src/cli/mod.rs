@@ -26,6 +26,8 @@ pub mod watch;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -67,25 +69,41 @@ impl Exit {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// The kubeconfig to use; otherwise KUBECONFIG, ~/.kube/config, or the pod's own account
-    #[arg(long, global = true, env = "IDP_KUBECONFIG", value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Everywhere", env = "IDP_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig; otherwise its current one
-    #[arg(long, global = true, env = "IDP_CONTEXT", value_name = "NAME")]
+    #[arg(long, global = true, help_heading = "Everywhere", env = "IDP_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
     /// The namespace in which the daemon keeps what belongs to no release
     #[arg(
         long,
         global = true,
+        help_heading = "Everywhere",
         env = "IDP_HOME_NAMESPACE",
         default_value = "idp-system",
         value_name = "NAME"
     )]
     pub home_namespace: String,
     /// How to print
-    #[arg(short, long, global = true, env = "IDP_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        env = "IDP_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
     pub output: Format,
     /// When to colour
-    #[arg(long, global = true, env = "IDP_COLOR", default_value = "auto", value_name = "WHEN")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        env = "IDP_COLOR",
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
     pub color: Colour,
 }
 
