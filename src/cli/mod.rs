@@ -1,1 +1,4 @@
 //! (room cli)
+
+pub mod schema;
+pub mod validate;
