@@ -114,7 +114,7 @@ fn show(out: &mut String, finding: &Diagnostic, text: &str, paint: Paint) {
     };
     let _ =
         writeln!(out, "{file}:{}:{}: {word}: {}", place.line, place.column, paint.strong(&printable(what)));
-    if let Some(line) = text.lines().nth(place.line - 1) {
+    if let Some(line) = text.lines().nth(place.line.saturating_sub(1)) {
         snippet(out, line, finding, paint);
     }
     for (name, sentence) in [("why", why), ("fix", fix)] {

@@ -281,6 +281,11 @@ impl Findings {
         list.push(finding);
     }
 
+    /// Tells whether nothing more is taken: explaining further faults would be work for nothing.
+    pub(super) fn is_full(&self) -> bool {
+        self.list.borrow().len() > SHOWN
+    }
+
     pub(super) fn has_errors(&self) -> bool {
         self.list.borrow().iter().any(|finding| finding.severity == Severity::Error)
     }

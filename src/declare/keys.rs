@@ -107,6 +107,7 @@ fn check_entry(entry: &Entry, shape: &Shape, path: &str, findings: &Findings) ->
         None if path.is_empty() && entry.key.starts_with("x-") => None,
         // A list or text where a map is wanted has no known keys; that is said when the value is read.
         None if shape.keys.is_empty() => Some(entry.clone()),
+        None if findings.is_full() => None,
         None => {
             findings.add(unknown(entry, shape, path));
             None

@@ -8,8 +8,17 @@ use super::tree::{Entry, Node, Style, Value};
 const MOVABLE: [(&str, bool); 4] =
     [("healthcheck", true), ("rollback", true), ("gates", true), ("canary", false)];
 
-/// Brings a file, or an environment's overrides, into canonical layout. A section that stands in two places is an error.
+/// Brings a file into canonical layout. A section that stands in two places is an error.
 pub(super) fn canonical(root: &Node, findings: &Findings) -> Node {
+    arranged(root, false, findings)
+}
+
+/// Brings an environment's overrides into canonical layout. An image that is one text replaces the file's tag and digest too.
+pub(super) fn canonical_overrides(root: &Node, findings: &Findings) -> Node {
+    arranged(root, true, findings)
+}
+
+fn arranged(root: &Node, whole_image: bool, findings: &Findings) -> Node {
     let mut root = root.clone();
     let mut moved: Vec<Entry> = Vec::new();
     for (key, under_service) in MOVABLE {
@@ -32,7 +41,7 @@ pub(super) fn canonical(root: &Node, findings: &Findings) -> Node {
         add_to_deploy(&mut root, at, moved);
     }
     if let Some(image) = child_mut(&mut root, "image") {
-        split_image(image);
+        split_image(image, whole_image);
     }
     root
 }
@@ -81,8 +90,8 @@ fn twice(one: &Entry, other: &Entry) -> Diagnostic {
         ))
 }
 
-/// Makes a map of `registry/path:tag@digest`, so that an environment can override one part.
-fn split_image(node: &mut Node) {
+/// Makes a map of `registry/path:tag@digest`, so that an environment can override one part. `whole`: with null for each absent part.
+fn split_image(node: &mut Node, whole: bool) {
     let Value::Text(text, _) = &node.value else { return };
     if node.is_null() {
         return;
@@ -97,7 +106,11 @@ fn split_image(node: &mut Node) {
     };
     let parts = [("repository", Some(repository)), ("tag", tag), ("digest", digest)];
     let entry = |(key, text): (&str, Option<&str>)| {
-        let value = Value::Text(text?.to_owned(), Style::Quoted);
+        let value = match text {
+            Some(text) => Value::Text(text.to_owned(), Style::Quoted),
+            None if whole => Value::Text(String::new(), Style::Plain),
+            None => return None,
+        };
         Some(Entry { key: key.to_owned(), at: node.at, node: Node { at: node.at, value } })
     };
     node.value = Value::Map(parts.into_iter().filter_map(entry).collect());

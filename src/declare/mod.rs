@@ -118,7 +118,7 @@ fn environments(
         let auto_deploy = environment.flag("auto_deploy").unwrap_or(true);
         // Read for its faults only: whatever is not a map is said here.
         environment.section("overrides");
-        let over = environment.node("overrides").map(|over| layout::canonical(over, file.findings));
+        let over = environment.node("overrides").map(|over| layout::canonical_overrides(over, file.findings));
         let merged = over.map(|over| layout::overlay(root, &over));
         let Ok(name) = name else { continue };
         let merged = Section::root(merged.as_ref().unwrap_or(root), file.findings);

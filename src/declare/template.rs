@@ -67,11 +67,12 @@ fn next(text: &str) -> Option<(&str, &str, &str)> {
     while let Some(at) = text.get(from..)?.find("{{") {
         let open = from + at;
         let inner = text.get(open + 2..)?;
-        let ahead = inner.as_bytes().get(..inner.len().min(LONGEST))?;
-        if let Some(close) = ahead.windows(2).position(|pair| pair == b"}}") {
+        let part = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_. ".contains(b);
+        let close = inner.bytes().take(LONGEST).take_while(part).count();
+        if let Some(after) = inner.get(close..).and_then(|rest| rest.strip_prefix("}}")) {
             let name = inner.get(..close)?.trim_matches(' ');
             if is_name(name) {
-                return Some((text.get(..open)?, name, inner.get(close + 2..)?));
+                return Some((text.get(..open)?, name, after));
             }
         }
         from = open + 1;

@@ -8,10 +8,10 @@ use super::diagnostic::{Code, Diagnostic, Findings, Place};
 
 /// Collections within each other, at most.
 pub(super) const DEPTH: usize = 32;
-/// Values in the whole file with its aliases expanded, at most.
-pub(super) const NODES: usize = 5_000;
+/// Keys and values in the whole file with its aliases expanded, at most.
+pub(super) const NODES: usize = 3_000;
 /// Bytes of text in the whole file with its aliases expanded, at most.
-pub(super) const TEXT: usize = 1024 * 1024;
+pub(super) const TEXT: usize = 512 * 1024;
 
 /// How a text was written, which decides what it may mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,7 +220,7 @@ impl Builder<'_> {
         }
         if self.nodes > NODES || self.text > TEXT {
             let what = format!(
-                "with its aliases written out, the file has more than {NODES} values or {TEXT} bytes"
+                "with its aliases written out, the file has more than {NODES} keys and values or {TEXT} bytes"
             );
             let fix = "use fewer aliases, or put large contents into the image";
             return Err(Diagnostic::error(Code::Budget, at, what).fix(fix).into());

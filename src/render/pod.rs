@@ -62,13 +62,16 @@ fn container(
     put("name", json!("app"));
     put("image", json!(IMAGE_PLACEHOLDER));
     put("ports", json!([{"name": PORT, "containerPort": workload.port(), "protocol": "TCP"}]));
-    if let Some(command) = &workload.command {
-        put("command", json!(command.iter().map(fill).collect::<Vec<_>>()));
+    // What is empty is left out: the API server drops it, and what it gives back must equal what was applied.
+    for (key, words) in [("command", &workload.command), ("args", &workload.args)] {
+        if let Some(words) = words.as_ref().filter(|words| !words.is_empty()) {
+            put(key, json!(words.iter().map(fill).collect::<Vec<_>>()));
+        }
     }
-    if let Some(args) = &workload.args {
-        put("args", json!(args.iter().map(fill).collect::<Vec<_>>()));
-    }
-    let env = |(name, value)| json!({"name": name, "value": fill(value)});
+    let env = |(name, value): (&String, &String)| {
+        let value = fill(value);
+        if value.is_empty() { json!({"name": name}) } else { json!({"name": name, "value": value}) }
+    };
     if !workload.env.is_empty() {
         put("env", workload.env.iter().map(env).collect());
     }

@@ -50,7 +50,19 @@ fn without_null(schema: &mut Value) {
                     });
                 }
             }
-            map.values_mut().for_each(without_null);
+            for (key, inner) in map.iter_mut() {
+                // The value of an environment may be empty: its name says enough.
+                if key == "additionalProperties" {
+                    inner
+                        .get_mut("anyOf")
+                        .and_then(Value::as_array_mut)
+                        .into_iter()
+                        .flatten()
+                        .for_each(without_null);
+                } else {
+                    without_null(inner);
+                }
+            }
         }
         _ => {}
     }
