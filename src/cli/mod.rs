@@ -16,11 +16,13 @@ pub mod error;
 pub mod explain;
 pub mod fleet;
 pub mod output;
+pub mod schema;
 pub mod screen;
 pub mod sources;
 pub mod status;
 pub mod table;
 pub mod timeline;
+pub mod validate;
 pub mod version;
 pub mod watch;
 
