@@ -18,3 +18,5 @@ pub mod kubernetes;
 mod lane;
 pub mod outbox;
 pub mod publisher;
+pub mod status;
+pub mod status_sink;
