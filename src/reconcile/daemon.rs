@@ -106,7 +106,7 @@ impl Daemon {
         tasks.spawn(async move {
             publisher.await;
         });
-        let statuses = Statuses::start(&config, &tasks, &sinks).map_err(start("the commit statuses could not be set up"))?;
+        let statuses = Statuses::start(&config, &metrics.events, &tasks, &sinks).map_err(start("the commit statuses could not be set up"))?;
         let announcer = Announcer::spawn(cluster.calls().clone(), &tasks, &sinks);
 
         cluster.watch(&tasks, &shutdown);
@@ -146,7 +146,7 @@ impl Daemon {
             let _ = synced.wait_for(|synced| *synced).await;
             lead(queue_driver, requests, leadership, stop).await;
         });
-        super::door::open(&supervisor, listener, &driver, hints, ready).map_err(start("the HTTP door could not be opened"))?;
+        super::door::open(&supervisor, listener, &driver, &hints, ready);
         tracing::info!(%address, cluster = config.cluster.name, sources = config.sources.len(), "idpd runs");
         Ok(Self { address, metrics, shutdown, sinks, tasks, died })
     }
@@ -296,10 +296,8 @@ async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>) {
         if report.status_changed {
             for problem in &report.heads.problems {
                 tracing::warn!(source = %report.source, path = problem.path, problem = problem.message, "a source has a problem");
-                if let Some(commit) = &problem.commit {
-                    driver.reporter.source_problem(&report.source, commit, problem);
-                }
             }
+            driver.reporter.source_problems(&report.source, &report.heads.problems);
             keep_status(&driver, &report.source, &report.status).await;
         }
     }

@@ -11,7 +11,7 @@ use crate::cluster::record::Stored;
 use crate::event::announce::announce;
 use crate::event::catalogue::EventSource;
 use crate::event::publisher::{self, Outgoing};
-use crate::event::status::status_of;
+use crate::model::desired::SourceProblem;
 use crate::model::name::{Namespace, ReleaseKey, SourceName};
 use crate::model::record::Record;
 use crate::model::transition::Transition;
@@ -67,9 +67,7 @@ impl Reporter {
         self.metrics.releases.record(release, record);
         self.metrics.events.outbox(release, record);
         self.offer(release, stored, transitions.is_empty());
-        if let Some((commit, status)) = status_of(release, record) {
-            self.statuses.tell(&record.source, &commit, status);
-        }
+        self.statuses.tell(release, record);
     }
 
     /// Hands the publisher a stored outbox if it holds what was not handed over, or was and is not acknowledged for a while.
@@ -87,9 +85,14 @@ impl Reporter {
         }
     }
 
-    /// Says that a source has problems on a commit, where its forge can show them.
-    pub fn source_problem(&self, source: &SourceName, commit: &str, problem: &crate::model::desired::SourceProblem) {
-        self.statuses.problem(source, commit, problem);
+    /// Says what is wrong in a source's commits, where its forge can show it.
+    pub fn source_problems(&self, source: &SourceName, problems: &[SourceProblem]) {
+        self.statuses.problems(source, problems);
+    }
+
+    /// Returns the sender of Kubernetes events.
+    pub fn announcer(&self) -> &Announcer {
+        &self.announcer
     }
 
     /// Removes a release's series.
