@@ -1,5 +1,5 @@
 //! The loop of one source: idle, looking, or looking with another look already asked for. However many hints come during a look, one
-//! more look follows. After a failure the waits grow; a hint still looks at once, but not more often than once a second.
+//! more look follows. After a failure the waits grow; a hint still looks at once, but not more often than four times a second.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -25,7 +25,7 @@ const QUIET: Duration = Duration::from_millis(3);
 /// Waits before another look when a webhook came but its commit is not visible yet.
 const REVISITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(7)];
 /// Shortest time between two looks while the source fails.
-const FAILING_GAP: Duration = Duration::from_secs(1);
+const FAILING_GAP: Duration = Duration::from_millis(250);
 
 /// Everything that the loop of one source is made of.
 pub struct SourceLoop {
@@ -69,7 +69,14 @@ impl SourceLoop {
         loop {
             self.watch(&mut watcher);
             let Some(looked) = self.look(&reader, trigger, &stop).await else { return Ok(()) };
-            schedule.after(&looked, trigger, self.source.url.local().is_some());
+            let seen = Seen {
+                up: looked.report.up,
+                // A local repository shows a commit before anybody can tell of it.
+                settled: looked.moved || self.source.url.local().is_some(),
+                retry_after: looked.retry_after,
+                trigger,
+            };
+            schedule.after(&seen, Instant::now());
             if self.reports.send(looked.report).await.is_err() {
                 return Ok(());
             }
@@ -120,12 +127,12 @@ impl SourceLoop {
         };
         let network = Network::new(self.client.clone(), stop.clone());
         let interrupt = network.interrupt.clone();
-        let reader = reader.clone();
+        let blocking = reader.clone();
         let span = tracing::info_span!("look", source = %self.source.name, ?trigger);
         let mut task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let _span = span.entered();
-            reader.lock().unwrap_or_else(PoisonError::into_inner).look(network, trigger)
+            blocking.lock().unwrap_or_else(PoisonError::into_inner).look(network, trigger)
         });
         let finished = tokio::select! {
             finished = &mut task => finished,
@@ -138,11 +145,22 @@ impl SourceLoop {
             Ok(looked) if !stop.is_cancelled() => Some(looked),
             Ok(_) => None,
             Err(error) => {
-                tracing::error!(source = %self.source.name, %error, "look ended early; the source is not read any more");
-                None
+                tracing::error!(source = %self.source.name, %error, "look ended early");
+                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                Some(reader.failed("the look ended early by a fault of our own; it is tried again", trigger))
             }
         }
     }
+}
+
+/// What the schedule has to know of a look.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    up: bool,
+    /// What was hinted at is here, or would be.
+    settled: bool,
+    retry_after: Option<Duration>,
+    trigger: Trigger,
 }
 
 impl Schedule {
@@ -151,20 +169,19 @@ impl Schedule {
         Self { poll, failures: failures(), revisits: [].iter(), next: now, earliest: now }
     }
 
-    fn after(&mut self, looked: &Looked, trigger: Trigger, local: bool) {
-        let now = Instant::now();
-        if !looked.report.up {
+    fn after(&mut self, seen: &Seen, now: Instant) {
+        if !seen.up {
             let wait = self.failures.next().unwrap_or(self.poll);
-            let wait = wait.max(looked.retry_after.unwrap_or_default());
+            let wait = wait.max(seen.retry_after.unwrap_or_default());
             self.next = now + wait;
-            self.earliest = now + looked.retry_after.unwrap_or(FAILING_GAP);
+            self.earliest = now + seen.retry_after.unwrap_or(FAILING_GAP);
             return;
         }
         self.failures = failures();
         self.earliest = now;
-        if looked.moved || local {
+        if seen.settled {
             self.revisits = [].iter();
-        } else if trigger == Trigger::Webhook {
+        } else if seen.trigger == Trigger::Webhook {
             self.revisits = REVISITS.iter();
         }
         let jittered = self.poll.mul_f64(rand::rng().random_range(0.9..1.1));
@@ -179,4 +196,43 @@ fn failures() -> Box<dyn Iterator<Item = Duration> + Send> {
         .with_jitter()
         .without_max_times();
     Box::new(backoff.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET_LOOK: Seen = Seen { up: true, settled: false, retry_after: None, trigger: Trigger::Poll };
+
+    fn waits(schedule: &mut Schedule, seen: Seen) -> (Duration, Duration) {
+        let now = Instant::now();
+        schedule.after(&seen, now);
+        (schedule.next - now, schedule.earliest - now)
+    }
+
+    #[test]
+    fn a_webhook_without_its_commit_is_looked_after_at_1_3_and_10_seconds() {
+        let mut schedule = Schedule::new(Duration::from_mins(1));
+        let hooked = Seen { trigger: Trigger::Webhook, ..QUIET_LOOK };
+        let mut next = |seen| waits(&mut schedule, seen).0.as_secs();
+        assert_eq!([next(hooked), next(QUIET_LOOK), next(QUIET_LOOK)], [1, 2, 7]);
+        assert!((54..66).contains(&next(QUIET_LOOK)), "then the interval, less or more a tenth");
+        assert_eq!(next(hooked), 1);
+        assert!(next(Seen { settled: true, ..QUIET_LOOK }) >= 54, "its commit came");
+        assert!(next(Seen { settled: true, ..hooked }) >= 54);
+    }
+
+    #[test]
+    fn failures_wait_longer_and_longer_and_as_long_as_the_server_says() {
+        let mut schedule = Schedule::new(Duration::from_mins(1));
+        let failed = Seen { up: false, ..QUIET_LOOK };
+        let all: Vec<u64> = (0..12).map(|_| waits(&mut schedule, failed).0.as_secs()).collect();
+        assert!(all[0] >= 2 && all[0] <= 4, "{all:?}");
+        assert!(all[11] >= 300 && all[11] <= 600, "{all:?}");
+        assert_eq!(waits(&mut schedule, failed).1, FAILING_GAP);
+        let hour = Duration::from_hours(1);
+        assert_eq!(waits(&mut schedule, Seen { retry_after: Some(hour), ..failed }), (hour, hour));
+        waits(&mut schedule, QUIET_LOOK);
+        assert!(waits(&mut schedule, failed).0.as_secs() <= 4, "a good look forgets them");
+    }
 }

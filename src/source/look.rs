@@ -96,7 +96,8 @@ impl Memory {
             changed_at: self.changed_at,
             files: gathered.files,
             releases: gathered.declared.len(),
-            problems: gathered.problems.clone(),
+            problem_count: gathered.problems.len(),
+            problems: shown(&gathered.problems),
         };
         let status_changed = self
             .status
@@ -222,6 +223,15 @@ impl Memory {
         self.releases = releases;
         moved
     }
+}
+
+/// Cuts problems to what a ConfigMap and a screen can hold.
+fn shown(problems: &[SourceProblem]) -> Vec<SourceProblem> {
+    let cut = |problem: &SourceProblem| {
+        let message = problem.message.chars().take(1_000).collect();
+        SourceProblem { message, ..problem.clone() }
+    };
+    problems.iter().take(50).map(cut).collect()
 }
 
 fn same(old: &Told, new: &Told) -> bool {

@@ -15,6 +15,8 @@ mod history;
 mod look;
 mod mirror;
 mod reader;
+#[cfg(test)]
+mod remote_tests;
 mod report;
 mod store;
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod transport;
 mod tree;
 mod watch;
 mod watched;
+pub mod webhook;
 
 pub use actor::SourceLoop;
 pub use error::{Cause, GitError};

@@ -26,6 +26,12 @@ struct Tracked {
     error: Option<String>,
 }
 
+impl Tracked {
+    fn look<'a>(&'a self, name: &'a str) -> BranchLook<'a> {
+        BranchLook { name, branch: &self.state, error: self.error.clone() }
+    }
+}
+
 /// Reads one source; remembers what it read.
 pub(super) struct Reader {
     source: Source,
@@ -89,14 +95,19 @@ impl Reader {
         stats.bytes = network.bytes();
         let retry_after = failed.as_ref().and_then(GitError::retry_after);
         let trouble = failed.map(|error| self.trouble(&error));
-        let looks: Vec<BranchLook<'_>> = self
-            .tracked
-            .iter()
-            .map(|(name, tracked)| BranchLook { name, branch: &tracked.state, error: tracked.error.clone() })
-            .collect();
-        let report =
-            self.memory.report(&self.source, &looks, trouble.as_deref(), (trigger, stats, Timestamp::now()));
+        let report = self.report(trouble.as_deref(), trigger, stats);
         Looked { report, moved: before != self.heads(), retry_after }
+    }
+
+    /// Reports a look that came to no end.
+    pub(super) fn failed(&mut self, trouble: &str, trigger: Trigger) -> Looked {
+        let report = self.report(Some(trouble), trigger, LookStats::default());
+        Looked { report, moved: false, retry_after: None }
+    }
+
+    fn report(&mut self, trouble: Option<&str>, trigger: Trigger, stats: LookStats) -> SourceReport {
+        let looks: Vec<_> = self.tracked.iter().map(|(name, tracked)| tracked.look(name)).collect();
+        self.memory.report(&self.source, &looks, trouble, (trigger, stats, Timestamp::now()))
     }
 
     fn heads(&self) -> BranchHeads {

@@ -150,7 +150,10 @@ pub struct SourceStatus {
     pub files: usize,
     /// The number of releases that are declared.
     pub releases: usize,
-    /// What is wrong; empty when all is well.
+    /// How many problems there are.
+    #[serde(default)]
+    pub problem_count: usize,
+    /// What is wrong: the first 50, each cut to 1,000 characters; empty when all is well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<SourceProblem>,
 }
