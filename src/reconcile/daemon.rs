@@ -20,7 +20,7 @@ use super::report::Reporter;
 use super::slots::Slots;
 use super::statuses::Statuses;
 use crate::cluster::home::{self, Announcer};
-use crate::cluster::lease::{self, LeaseOptions, Leadership};
+use crate::cluster::lease::{self, Leadership, LeaseOptions};
 use crate::cluster::{Cluster, crd};
 use crate::config::{Config, Probe};
 use crate::event::kafka::{KafkaConfig, KafkaSink};
@@ -61,7 +61,9 @@ pub enum DaemonError {
     Died(&'static str),
 }
 
-fn start<E: Into<Box<dyn std::error::Error + Send + Sync>>>(what: impl Into<String>) -> impl FnOnce(E) -> DaemonError {
+fn start<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    what: impl Into<String>,
+) -> impl FnOnce(E) -> DaemonError {
     let what = what.into();
     move |source| DaemonError::Start { what, source: source.into() }
 }
@@ -81,7 +83,11 @@ impl Daemon {
     ///
     /// Order: the CRD and the home namespace; the sinks; the watches and the lease; the loops that measure; the queue; the sources;
     /// the door. Fails if one of them cannot be started; what is merely away (the broker, a repository, a registry) is waited for.
-    pub async fn start(config: Config, client: kube::Client, metrics: Arc<Metrics>) -> Result<Self, DaemonError> {
+    pub async fn start(
+        config: Config,
+        client: kube::Client,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, DaemonError> {
         let config = Arc::new(config);
         let (shutdown, sinks) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
@@ -90,14 +96,15 @@ impl Daemon {
 
         let (queue, requests) = Queue::new();
         let wake_queue = queue.clone();
-        let cluster = Cluster::new(client.clone(), Arc::new(move |release: &ReleaseKey| wake_queue.soon(release)));
-        crd::ensure_crd(cluster.calls(), ESTABLISHED)
-            .await
-            .map_err(start("the Release CRD could not be installed; `idp crd | kubectl apply -f -` does it by hand"))?;
-        cluster
-            .ensure_namespace(&config.cluster.home_namespace)
-            .await
-            .map_err(start(format!("the home namespace {} could not be made", config.cluster.home_namespace)))?;
+        let cluster =
+            Cluster::new(client.clone(), Arc::new(move |release: &ReleaseKey| wake_queue.soon(release)));
+        crd::ensure_crd(cluster.calls(), ESTABLISHED).await.map_err(start(
+            "the Release CRD could not be installed; `idp crd | kubectl apply -f -` does it by hand",
+        ))?;
+        cluster.ensure_namespace(&config.cluster.home_namespace).await.map_err(start(format!(
+            "the home namespace {} could not be made",
+            config.cluster.home_namespace
+        )))?;
 
         let (outgoing, offers) = mpsc::channel(256);
         let (acks, acked) = mpsc::channel(256);
@@ -106,14 +113,16 @@ impl Daemon {
         tasks.spawn(async move {
             publisher.await;
         });
-        let statuses = Statuses::start(&config, &metrics.events, &tasks, &sinks).map_err(start("the commit statuses could not be set up"))?;
+        let statuses = Statuses::start(&config, &metrics.events, &tasks, &sinks)
+            .map_err(start("the commit statuses could not be set up"))?;
         let announcer = Announcer::spawn(cluster.calls().clone(), &tasks, &sinks);
 
         cluster.watch(&tasks, &shutdown);
         let (waker, mut woken) = wake::pair();
         let session = rand::random::<u64>() >> 12;
-        let evidence = Evidence::start(ways(&config, &client, session), waker.clone(), tasks.clone(), shutdown.clone())
-            .map_err(start("the health checks could not be set up"))?;
+        let evidence =
+            Evidence::start(ways(&config, &client, session), waker.clone(), tasks.clone(), shutdown.clone())
+                .map_err(start("the health checks could not be set up"))?;
         let images = Images::start(registries(&config)?, session, waker, tasks.clone(), shutdown.clone())
             .map_err(start("the registry client could not be set up"))?;
         let woken_queue = queue.clone();
@@ -132,7 +141,8 @@ impl Daemon {
         let leadership = lease::spawn(cluster.calls().clone(), lease, &tasks, &sinks);
         let mut synced = cluster.view().synced();
         let ready = leadership.clone();
-        let parts = Parts { config: Arc::clone(&config), cluster, queue, evidence, images, reporter, session };
+        let parts =
+            Parts { config: Arc::clone(&config), cluster, queue, evidence, images, reporter, session };
         let driver = Arc::new(parts.driver());
         supervisor.spawn("acknowledgements", acknowledge(Arc::clone(&driver), acked));
 
@@ -303,7 +313,11 @@ async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>) {
     }
 }
 
-async fn keep_status(driver: &Driver, source: &crate::model::name::SourceName, status: &source::SourceStatus) {
+async fn keep_status(
+    driver: &Driver,
+    source: &crate::model::name::SourceName,
+    status: &source::SourceStatus,
+) {
     let Ok(value) = serde_json::to_value(status) else { return };
     let home = &driver.config.cluster.home_namespace;
     if let Err(error) = home::put_source(driver.cluster.calls(), home, source, &value).await {
@@ -400,7 +414,8 @@ fn registries(config: &Config) -> Result<RegistryOptions, DaemonError> {
 }
 
 async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), DaemonError> {
-    let what = || format!("cannot listen on {}: is another daemon running, or the port not ours?", config.listen);
+    let what =
+        || format!("cannot listen on {}: is another daemon running, or the port not ours?", config.listen);
     let listener = TcpListener::bind(config.listen).await.map_err(start(what()))?;
     let address = listener.local_addr().map_err(start(what()))?;
     Ok((listener, address))

@@ -11,7 +11,7 @@ use super::pass::Driver;
 use crate::cluster::lease::Leadership;
 use crate::http::{self, HookSeen, HttpState, Readiness};
 use crate::source::Hints;
-use crate::source::webhook::{HookOutcome, Hooks};
+use crate::source::webhook::Hooks;
 
 /// How often readiness is asked.
 const LOOK: Duration = Duration::from_millis(250);
@@ -48,15 +48,12 @@ pub fn open(
             Some((source, forge)) => (Some(source), forge.name()),
             None => (None, "unknown"),
         };
-        let result = match &seen.outcome {
-            HookOutcome::Refused(refusal) => refusal.name(),
-            outcome => outcome.name(),
-        };
+        let result = seen.outcome.name();
         counted.reporter.metrics().hooks.request(source, forge, result);
     });
     let state = HttpState::new(Arc::new(Hooks::new(&driver.config, hints)), metrics, ready, on_hook);
     let shutdown = supervisor.shutdown().clone();
     supervisor.spawn("http", async move {
-        http::serve(listener, http::router(state), shutdown).await;
+        http::serve(listener, state, shutdown).await;
     });
 }
