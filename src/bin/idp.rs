@@ -1,1 +1,135 @@
-fn main() {}
+//! `idp`: arguments → library → exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use idp::cli::{
+    CliError, Exit, Global, Output, command, completions, connect, explain, status, version, watch,
+};
+use idp::model::command::Verb as Asked;
+use idp::model::duration;
+
+/// From a merged commit to a health-gated canary and a verdict: what became of it, and what to do about it
+#[derive(Debug, Parser)]
+#[command(name = "idp", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show the fleet and its sources, or one release with its objects, step and gates
+    Status {
+        /// <service>.<environment>; the service alone where it has one environment
+        release: Option<String>,
+    },
+    /// Say why a release is where it is, what unblocks it, and when it looks next
+    Explain {
+        /// <service>.<environment>; the service alone where it has one environment
+        release: String,
+    },
+    /// Follow or steer a rollout
+    #[command(subcommand)]
+    Rollout(Rollout),
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print which program this is
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum Rollout {
+    /// Follow the running rollout: exit code 0 if promoted, 1 if not, 3 if the cluster does not answer, 4 on timeout
+    Watch {
+        /// <service>.<environment>; the service alone where it has one environment
+        release: String,
+        /// Stop watching after this long, as in 30s, 5m, 1h30m; the rollout goes on
+        #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+        timeout: Option<Duration>,
+        /// If none is running, wait for the next one
+        #[arg(long)]
+        next: bool,
+    },
+    /// End the running rollout: back to the stable version, and hold the new one
+    Abort(Steer),
+    /// Give the version that is held or parked a second chance
+    Retry(Steer),
+}
+
+#[derive(Debug, clap::Args)]
+struct Steer {
+    /// <service>.<environment>; the service alone where it has one environment
+    release: String,
+    /// Why, in your words; kept with your name
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    why: String,
+}
+
+fn main() -> ExitCode {
+    // Fails only if a provider is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: starting the runtime\n  because: {error}");
+            return ExitCode::from(Exit::Unreachable.code());
+        }
+    };
+    let exit = runtime.block_on(run(&arguments)).unwrap_or_else(|error| {
+        eprintln!("{}", error.report());
+        error.exit()
+    });
+    ExitCode::from(exit.code())
+}
+
+async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
+    let Arguments { global, verb } = arguments;
+    let output = &Output::new(global.output, global.color);
+    match verb {
+        Verb::Status { release } => {
+            let client = &connect::client(global).await?;
+            match release {
+                None => status::fleet(client, output, &global.home_namespace).await,
+                Some(release) => status::one(client, output, release).await,
+            }
+        }
+        Verb::Explain { release } => explain::run(&connect::client(global).await?, output, release).await,
+        Verb::Rollout(verb) => {
+            let client = &connect::client(global).await?;
+            match verb {
+                Rollout::Watch { release, timeout, next } => {
+                    let options =
+                        watch::Options { timeout: *timeout, next: *next, ..watch::Options::default() };
+                    watch::run(client, output, release, options).await
+                }
+                Rollout::Abort(Steer { release, why }) => {
+                    command::run(client, output, release, Asked::Abort, why).await
+                }
+                Rollout::Retry(Steer { release, why }) => {
+                    command::run(client, output, release, Asked::Retry, why).await
+                }
+            }
+        }
+        Verb::Completions { shell } => completions::run(Arguments::command(), *shell),
+        Verb::Version => version::run(output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

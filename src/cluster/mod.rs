@@ -1,1 +1,33 @@
-//! (room cluster)
+//! Room `cluster`: everything that is said to the Kubernetes API, and what was last heard from it.
+//!
+//! In: writes as values ([`crate::model::write::Write`]), records, a client over any tower service. Out: views as values
+//! ([`crate::model::observed`]), typed refusals, wake-ups by release key, leadership. May use: `model` and the Kubernetes API; no
+//! other room. Nothing is decided here, and nothing is retried behind the caller's back: every call has one deadline and one
+//! answer.
+//!
+//! ```text
+//!  apply, record, revision ─► Calls (deadline, one try) ──► API server ──► watch ──► view ──► observe, wake
+//!            └────────────── write responses (read your own writes) ───────────────►┘
+//! ```
+
+pub mod apply;
+pub mod calls;
+pub mod client;
+pub mod crd;
+pub mod error;
+mod feed;
+mod handle;
+pub mod pod;
+pub mod raw;
+pub mod record;
+mod record_codec;
+pub mod revision;
+mod shard;
+mod table;
+pub mod version;
+pub mod view;
+pub mod watch;
+pub mod watched;
+
+pub use handle::Cluster;
+pub use shard::ReleaseSeen;

@@ -1,1 +1,135 @@
-//! (room config)
+//! The configuration: `idpd.yaml` read once at start.
+//!
+//! In: a file. Out: a validated [`Config`], or every problem of the file at once with line, column and how to mend it. May use:
+//! `model`, the file system and the environment (for the file itself and for secrets, which are read anew at each use).
+
+mod error;
+mod node;
+mod platform;
+mod reader;
+mod secret;
+mod sources;
+mod template;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use error::{ConfigErrors, Place, Problem};
+pub use secret::{Secret, SecretError, SecretRef};
+pub use template::{ImageTemplate, NamespaceTemplate, TemplateError};
+pub use types::{
+    Claim, Cluster, ClusterAccess, Config, Credentials, Environment, Forge, Kafka, LogFormat, Platform,
+    Probe, Registry, RepoUrl, Source, StatusTarget, Webhook,
+};
+
+use reader::{Problems, Section};
+
+/// Reads and checks a configuration file, and that every secret it names can be read. Paths in it are relative to its folder.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let whole = |message: String| {
+        let mut errors = ConfigErrors::one(Problem::new(Place::START, "", message));
+        errors.file = Some(path.to_owned());
+        errors
+    };
+    let text =
+        std::fs::read_to_string(path).map_err(|error| whole(format!("cannot read the file: {error}")))?;
+    let base = path.parent().unwrap_or(Path::new("."));
+    let config = parse(&text, base).map_err(|mut errors| {
+        errors.file = Some(path.to_owned());
+        errors
+    })?;
+    match unreadable_secrets(&config) {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(ConfigErrors { file: Some(path.to_owned()), problems }),
+    }
+}
+
+/// Checks a configuration's text; touches no file. Relative paths in it become relative to `base`.
+pub fn parse(text: &str, base: &Path) -> Result<Config, ConfigErrors> {
+    let root = node::read(text)?;
+    let problems = Problems::default();
+    let config = read(Section::open(&root, "", &problems), base);
+    match (config, problems.into_vec()) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, problems) => Err(ConfigErrors::in_order(problems)),
+    }
+}
+
+fn read(mut section: Section<'_>, base: &Path) -> Option<Config> {
+    let listen = section.parsed("listen", |text| {
+        text.parse::<SocketAddr>()
+            .map_err(|_| format!("{text:?} is not an address: write for example 0.0.0.0:8080"))
+    });
+    let log = section.parsed("log", log_format).map_or(LogFormat::Text, |found| found.value);
+    let cache_dir = section.parsed("cache_dir", platform::not_empty).map(|found| base.join(found.value));
+    let cluster = section.section("cluster");
+    if cluster.is_none() {
+        section.missing("cluster", "write cluster: {in_cluster: true} or cluster: {kubeconfig: FILE}");
+    }
+    let cluster = cluster.and_then(|inner| platform::cluster(inner, base));
+    let environments = platform::environments(section.sections("environments"));
+    if section.node("environments").is_none() {
+        section.missing("environments", "without one there is nowhere to deploy to");
+    }
+    let platform = section.section("platform").map(|inner| platform::platform(inner, base));
+    let sources = sources::sources(section.sections("sources"), &environments, base);
+    let kafka = section.section("kafka").and_then(|inner| platform::kafka(inner, base));
+    section.finish();
+    Some(Config {
+        listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)), |found| found.value),
+        log,
+        cache_dir: cache_dir.unwrap_or_else(default_cache_dir),
+        cluster: cluster?,
+        environments,
+        platform: platform.unwrap_or_default(),
+        sources,
+        kafka,
+    })
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{text:?} is not known: write text or json")),
+    }
+}
+
+/// Returns where caches of this user belong, by the XDG base directory specification; else the system's temporary folder.
+fn default_cache_dir() -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    cache.unwrap_or_else(std::env::temp_dir).join("idp")
+}
+
+fn unreadable_secrets(config: &Config) -> Vec<Problem> {
+    let mut named: Vec<(String, &SecretRef)> = Vec::new();
+    for (host, registry) in &config.platform.registries {
+        named.extend(
+            registry.credentials.as_ref().map(|c| (format!("platform.registries {host}"), &c.secret)),
+        );
+    }
+    for (name, source) in &config.sources {
+        let hook = source.webhook.as_ref();
+        let secrets = [
+            ("credentials", source.credentials.as_ref().map(|found| &found.secret)),
+            ("webhook", hook.map(|found| &found.secret)),
+            ("webhook (second secret)", hook.and_then(|found| found.second_secret.as_ref())),
+            ("status", source.status.as_ref().map(|found| &found.token)),
+        ];
+        let secrets = secrets.into_iter().filter_map(|(what, secret)| Some((what, secret?)));
+        named.extend(secrets.map(|(what, secret)| (format!("sources {name} {what}"), secret)));
+    }
+    for (property, secret) in config.kafka.iter().flat_map(|kafka| &kafka.secret_properties) {
+        named.push((format!("kafka.secret_properties.{property}"), secret));
+    }
+    let failed = named.into_iter().filter_map(|(field, secret)| {
+        let error = secret.read().err()?;
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Some(Problem::new(Place::START, field, format!("{error}{cause}")))
+    });
+    failed.collect()
+}

@@ -1,7 +1,7 @@
 //! The durable state of a release: the status of its `Release` object. Whatever grows is a map keyed by number or name, so that a
 //! merge patch can add and remove one entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use super::command::CommandResult;
 use super::desired::{Identity, Mode};
 use super::name::{EnvironmentName, SourceName, TeamName};
 use super::object::{ContentHash, ObjectKey, Role};
-use super::rollout::{HeldVersion, Rollout, Summary, Version};
+use super::rollout::{HeldVersion, Outcome, Rollout, Summary, Version};
 
 /// The schema that this program writes. A record with a higher one is only read.
 pub const SCHEMA: u32 = 1;
@@ -119,6 +119,15 @@ pub struct OutboxEntry {
     pub events: Vec<RenderedEvent>,
 }
 
+/// The newest event of a chain from commit to verdict: what the chain's next event links to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainTail {
+    /// The chain's id.
+    pub chain: String,
+    /// The event's id.
+    pub event: String,
+}
+
 /// A CloudEvent, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenderedEvent {
@@ -157,7 +166,7 @@ pub struct Condition {
 /// Totals from which counters in `/metrics` start after a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Ended rollouts by outcome.
+    /// Ended rollouts by [`Totals::rollout_key`].
     #[serde(default)]
     pub rollouts: BTreeMap<String, u64>,
     /// Rollbacks by cause (gate name).
@@ -166,6 +175,14 @@ pub struct Totals {
     /// Stored verdicts by `gate/answer`.
     #[serde(default)]
     pub verdicts: BTreeMap<String, u64>,
+}
+
+impl Totals {
+    /// Returns the key of an ended rollout in `rollouts`: the outcome, and whether more than a canary's share ever saw it
+    /// (`RolledBack/canary`, `Promoted/full`).
+    pub fn rollout_key(outcome: Outcome, caught: bool) -> String {
+        format!("{}/{}", outcome.name(), if caught { "canary" } else { "full" })
+    }
 }
 
 /// What the head asks for and how it stands, for people and columns.
@@ -250,12 +267,21 @@ pub struct Record {
     /// A rollout failed and the release was not seen healthy since.
     #[serde(default)]
     pub incident: bool,
+    /// Objects of ours that somebody else changed, until they are seen put back.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub drifted: BTreeSet<ObjectKey>,
+    /// Objects that the head changes directly, until they are seen applied.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub applying: BTreeSet<ObjectKey>,
     /// The release's objects.
     #[serde(default)]
     pub inventory: BTreeMap<ObjectKey, InventoryEntry>,
     /// Transitions that are not acknowledged yet, by sequence number.
     #[serde(default)]
     pub outbox: BTreeMap<u64, OutboxEntry>,
+    /// Where the newest rollout's chain of events ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain_tail: Option<ChainTail>,
     /// Answers to commands, by command id.
     #[serde(default)]
     pub commands: BTreeMap<String, CommandResult>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::change::Revision;
 use super::desired::Identity;
 use super::duration;
-use super::image::Image;
+use super::image::{Image, ImageRequest};
 use super::policy::Policy;
 use super::samples::{Tally, TrafficSource};
 use super::verdict::Verdict;
@@ -172,7 +172,8 @@ pub struct StageState {
     pub stored_at: Option<Timestamp>,
 }
 
-/// One attempt to take a release from its stable version to a candidate.
+/// One attempt to take a release from its stable version to a candidate. Each flag is one fact that a later pass has seen done.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
     /// Counts up per release, from 1.
@@ -216,6 +217,16 @@ pub struct Rollout {
     /// that a later reader knows what has to be undone.
     #[serde(default)]
     pub template_moved: bool,
+    /// Promoting of a canary: stable's Deployment was seen ready with the candidate's template.
+    #[serde(default)]
+    pub stable_ready: bool,
+    /// The bake passed: what is left is to remove the candidate's own objects.
+    #[serde(default)]
+    pub proven: bool,
+    /// It began over the template of a rolling rollout that it superseded: until its own template is applied, stable's Deployment
+    /// is left as it stands.
+    #[serde(default)]
+    pub over: bool,
 }
 
 /// The candidate of a rollout.
@@ -228,6 +239,10 @@ pub enum Candidate {
         identity: Identity,
         /// The commit that brought it.
         revision: Revision,
+        /// What the registry is asked for.
+        image: ImageRequest,
+        /// Hash of renderer, defaults and profile.
+        platform: String,
     },
     /// Complete.
     Ready(Version),

@@ -164,6 +164,8 @@ pub enum Kind {
         from: u64,
         /// The last one.
         to: u64,
+        /// How many entries between the two were dropped; entries that say how something ended stay.
+        count: u64,
     },
 }
 
@@ -206,7 +208,11 @@ impl Kind {
     pub fn is_terminal(&self) -> bool {
         matches!(
             self,
-            Self::Promoted { .. } | Self::RolledBack { .. } | Self::Finished { .. } | Self::HoldSet { .. }
+            Self::Promoted { .. }
+                | Self::RolledBack { .. }
+                | Self::Finished { .. }
+                | Self::HoldSet { .. }
+                | Self::HealthyAgain { .. }
         )
     }
 }

@@ -1,1 +1,43 @@
-//! (room rollout)
+//! The rollout: what is decided and what is written, both as pure functions.
+//!
+//! In: the record, the head, what was observed and measured, commands, the time. Out: the record as it shall be, the transitions
+//! that led there, and the writes that the cluster needs. Pure: no client, no clock, no file, no network; the same inputs give
+//! the same answer, so a crash anywhere is followed by the same decision.
+//!
+//! ```text
+//!  Stable | Failed ─► Preparing ─► Progressing ─► Promoting ─► Baking ─► Stable
+//!                         │             │             │           │
+//!                         └─────────────┴── RollingBack ◄─────────┘
+//! ```
+
+mod advance;
+mod assign;
+mod back;
+mod begin;
+mod command;
+mod describe;
+mod drift;
+mod durable;
+mod effects;
+mod ending;
+pub mod gates;
+pub mod hold;
+mod input;
+mod machine;
+mod objects;
+mod progress;
+mod promote;
+mod rebuild;
+pub mod size;
+pub mod statistics;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+pub use advance::advance;
+pub use assign::assignment;
+pub use durable::must_store;
+pub use effects::{Effects, effects};
+pub use input::{Advance, Inputs};
+pub use objects::{Body, objects};
+pub use rebuild::{Rebuilt, rebuild};

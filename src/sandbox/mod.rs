@@ -1,1 +1,5 @@
-//! (room sandbox)
+//! A cluster in one process: for tests, simulation and `idp demo`.
+
+pub mod api;
+pub mod clock;
+pub(crate) mod json;

@@ -1,1 +1,14 @@
-//! (room source)
+//! The source loop: one actor a repository. It looks which commit a branch has, fetches it into a bare mirror (or reads a local
+//! repository where it is), finds the declaration files, has what moved rendered, and reports.
+//!
+//! In: the configuration, hints, and two pure functions composed of `declare` and `render`. Out: a [`SourceReport`] a look. An error
+//! never empties anything: the last good answer stays, with the reason. May use: `model`, `config`, Git, the network, the file system.
+
+mod hint;
+mod report;
+
+pub use hint::{Hint, Hints};
+pub use report::{
+    Compose, Declare, DeclareRequest, Declared, LookStats, Refused, Render, RenderAnswer, RenderRequest,
+    SourceReport, SourceStatus, Trigger,
+};

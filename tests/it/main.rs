@@ -1,1 +1,3 @@
-fn main() {}
+//! The integration suite: one binary, so that what it starts is shared, and one module a subject.
+
+mod stack;

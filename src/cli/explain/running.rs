@@ -1,0 +1,215 @@
+//! Explaining a release with a running rollout.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Answer, after, by};
+use crate::model::duration::rough;
+use crate::model::policy::{OnUnknown, Strategy};
+use crate::model::record::Record;
+use crate::model::rollout::{Candidate, Ending, Hold, Phase, Rollout};
+use crate::model::verdict::{Answer as Says, Verdict};
+
+/// How long a weight may be frozen after a failed gate while `rollback.auto` is false.
+const FROZEN: Duration = Duration::from_hours(24);
+
+pub(super) fn answer(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
+    if let Some(ending) = &rollout.ending {
+        return rolling_back(record, rollout, ending, now);
+    }
+    if let Some(since) = rollout.frozen_since {
+        return frozen(rollout, since, now);
+    }
+    match rollout.phase {
+        Phase::Preparing => preparing(record, rollout, now),
+        Phase::Progressing | Phase::Promoting if rollout.stage.ready_at.is_none() => {
+            waiting(record, rollout, now)
+        }
+        Phase::Progressing | Phase::Promoting | Phase::Baking => observing(record, rollout, now),
+        Phase::RollingBack => Answer {
+            why: format!("{} goes back to the stable version", name(rollout)),
+            unblocks: "nothing to do: it ends when stable's pods are ready".to_owned(),
+            next: "with the next change of a pod".to_owned(),
+            next_at: None,
+            commands: vec![],
+        },
+    }
+}
+
+/// `rollout #7 (1a2b3c4d5e)`.
+fn name(rollout: &Rollout) -> String {
+    format!("rollout #{} ({})", rollout.number, rollout.candidate.revision().commit.short())
+}
+
+fn place(record: &Record, rollout: &Rollout) -> String {
+    match rollout.phase {
+        Phase::Progressing => format!(
+            "{} is at step {} of {} (asked {} %, real {} %)",
+            name(rollout),
+            rollout.step.saturating_add(1),
+            rollout.policy.steps.len(),
+            record.weight,
+            record.real_weight
+        ),
+        Phase::Baking => format!("{} has all pods and is being watched", name(rollout)),
+        _ if rollout.first => format!("{} is the first deploy", name(rollout)),
+        _ => format!("{} takes over stable's pods", name(rollout)),
+    }
+}
+
+/// The verdict that explains most: a failing one, else an unknown one.
+fn trouble(rollout: &Rollout) -> Option<&Verdict> {
+    rollout.stage.verdicts.values().filter(|v| v.answer != Says::Pass).max_by_key(|v| v.answer)
+}
+
+fn preparing(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
+    let by_when = after(rollout.phase_since, rollout.policy.image_wait);
+    match &rollout.candidate {
+        Candidate::Waiting { .. } => {
+            let reason = trouble(rollout)
+                .map_or_else(|| "its digest is not known yet".to_owned(), |v| v.reason.clone());
+            Answer {
+                why: format!("{} waits for its image: {reason}", name(rollout)),
+                unblocks: "the image in the registry, or a newer commit".to_owned(),
+                next: format!(
+                    "the registry is asked again and again; given up and parked {}",
+                    by(by_when, now)
+                ),
+                next_at: Some(by_when),
+                commands: vec!["abort"],
+            }
+        }
+        Candidate::Ready(_) => {
+            let said = trouble(rollout).map(ToString::to_string);
+            let said = said.or_else(|| Some(record.message.clone()).filter(|text| !text.is_empty()));
+            let said = said.map(|text| format!(": {text}")).unwrap_or_default();
+            Answer {
+                why: format!("{} has its image and waits to start{said}", name(rollout)),
+                unblocks: "a free place among the rollouts of this environment".to_owned(),
+                next: "as soon as another rollout ends".to_owned(),
+                next_at: None,
+                commands: vec!["abort"],
+            }
+        }
+    }
+}
+
+fn waiting(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
+    let from = if rollout.phase == Phase::Progressing { rollout.step_since } else { rollout.progress_at };
+    let at = after(from, rollout.policy.progress_deadline);
+    let said = trouble(rollout).map(|verdict| format!(": {verdict}")).unwrap_or_default();
+    Answer {
+        why: format!("{}, and its pods are not ready yet{said}", place(record, rollout)),
+        unblocks: "the candidate's pods Ready".to_owned(),
+        next: format!(
+            "with every change of a pod; {} pods that started and are not ready fail it, pods that never started park it",
+            by(at, now)
+        ),
+        next_at: Some(at),
+        commands: vec!["abort"],
+    }
+}
+
+/// How long the present stage is watched.
+pub(in crate::cli) fn pause(rollout: &Rollout) -> Duration {
+    let canary = rollout.policy.strategy == Strategy::Canary && !rollout.first && !rollout.forward;
+    let steps = &rollout.policy.steps;
+    match rollout.phase {
+        Phase::Progressing => {
+            usize::try_from(rollout.step).ok().and_then(|n| steps.get(n)).map_or(Duration::ZERO, |s| s.pause)
+        }
+        _ if canary => steps.last().map_or(Duration::ZERO, |step| step.pause),
+        _ => rollout.policy.rollback.window,
+    }
+}
+
+fn observing(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
+    let stage = &rollout.stage;
+    if let (Some(unknown), Some(since)) = (trouble(rollout), stage.unknown_since) {
+        return unknown_gate(record, rollout, unknown, since, now);
+    }
+    let pause = pause(rollout);
+    let left = pause.saturating_sub(stage.credited);
+    let at = after(stage.credited_to.unwrap_or(now), left);
+    let counted = if pause.is_zero() {
+        "its gates are asked once".to_owned()
+    } else {
+        format!("{} of {} count so far", rough(stage.credited), rough(pause))
+    };
+    let said = trouble(rollout).map(|verdict| format!("; {verdict}")).unwrap_or_default();
+    let then = match rollout.phase {
+        Phase::Baking => "promoted",
+        Phase::Progressing => "the next step",
+        _ => "watched at 100 %",
+    };
+    Answer {
+        why: format!("{}; {counted}{said}", place(record, rollout)),
+        unblocks: "time in which samples are seen and no gate fails".to_owned(),
+        next: format!("with the next sample; {then} {} at the earliest", by(at, now)),
+        next_at: Some(at),
+        commands: vec!["abort"],
+    }
+}
+
+fn unknown_gate(
+    record: &Record,
+    rollout: &Rollout,
+    unknown: &Verdict,
+    since: Timestamp,
+    now: Timestamp,
+) -> Answer {
+    let at = after(since, rollout.policy.rollback.unknown_timeout);
+    let next = match rollout.policy.rollback.on_unknown {
+        OnUnknown::Continue => "the other gates decide without it".to_owned(),
+        OnUnknown::Hold | OnUnknown::Rollback => {
+            format!("with the next sample; rolled back and parked {}", by(at, now))
+        }
+    };
+    Answer {
+        why: format!("{} and holds, because a gate cannot tell: {unknown}", place(record, rollout)),
+        unblocks: "data for this gate; nothing is held against the version meanwhile".to_owned(),
+        next,
+        next_at: Some(at),
+        commands: vec!["abort"],
+    }
+}
+
+fn frozen(rollout: &Rollout, since: Timestamp, now: Timestamp) -> Answer {
+    let at = after(since, FROZEN);
+    let said = trouble(rollout).map(|verdict| format!(": {verdict}")).unwrap_or_default();
+    Answer {
+        why: format!(
+            "{} is frozen where it is, since a gate failed and rollback.auto is false{said}",
+            name(rollout)
+        ),
+        unblocks: "a person's abort, or a newer version".to_owned(),
+        next: format!("rolled back by itself {}", by(at, now)),
+        next_at: Some(at),
+        commands: vec!["abort"],
+    }
+}
+
+fn rolling_back(record: &Record, rollout: &Rollout, ending: &Ending, now: Timestamp) -> Answer {
+    let at = after(rollout.progress_at, rollout.policy.progress_deadline);
+    let target = match &record.stable {
+        Some(stable) => format!("back to {}", stable.version.revision.commit.short()),
+        None => "and there is no earlier version to go back to".to_owned(),
+    };
+    let then = match ending.hold {
+        Some(Hold::Held) => ", and the version is held",
+        Some(Hold::Parked) => ", and the version is parked",
+        None => "",
+    };
+    Answer {
+        why: format!("{} is being taken back ({target}): {}", name(rollout), ending.verdict),
+        unblocks: "nothing to do: it ends when stable's pods are ready".to_owned(),
+        next: format!(
+            "with every change of a pod; ends as {}{then}; if no pod is gained, the deadline is {}",
+            ending.outcome.name(),
+            by(at, now)
+        ),
+        next_at: Some(at),
+        commands: vec![],
+    }
+}

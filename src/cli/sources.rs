@@ -1,0 +1,115 @@
+//! What the daemon says of its sources: one ConfigMap `idp-source-<name>` each in the home namespace, with a JSON document under the
+//! key `status` or `status.json`.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::{Api, ListParams};
+use serde::{Deserialize, Serialize};
+
+use super::output::{Tone, clean, paint};
+use super::{CliError, connect};
+use crate::model::desired::SourceProblem;
+
+/// What the names of these ConfigMaps begin with.
+pub const PREFIX: &str = "idp-source-";
+/// The keys that the document may have.
+pub const KEYS: [&str; 2] = ["status", "status.json"];
+/// Problems of one source that are printed.
+const SHOWN: usize = 10;
+
+/// A source as the daemon last saw it. Fields that are not there are not known.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceView {
+    /// Its name, from the ConfigMap's.
+    #[serde(default)]
+    pub name: String,
+    /// The commit that was last looked at.
+    #[serde(default, alias = "last_id", alias = "revision", skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Why the last look failed.
+    #[serde(default, alias = "last_error", skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What is wrong with it or its files.
+    #[serde(default)]
+    pub problems: Vec<SourceProblem>,
+}
+
+impl SourceView {
+    /// Tells whether anything is wrong with it.
+    pub fn ill(&self) -> bool {
+        self.error.is_some() || !self.problems.is_empty()
+    }
+}
+
+/// Reads one ConfigMap; `None` if it is not a source's.
+pub fn read(name: &str, document: Option<&str>) -> Option<SourceView> {
+    let source = name.strip_prefix(PREFIX)?;
+    let mut view = match document.map(serde_json::from_str::<SourceView>) {
+        None => SourceView::default(),
+        Some(Ok(view)) => view,
+        Some(Err(error)) => {
+            SourceView { error: Some(format!("its status cannot be read: {error}")), ..SourceView::default() }
+        }
+    };
+    source.clone_into(&mut view.name);
+    Some(view)
+}
+
+/// Reads all sources. A home namespace that is not there or not ours to read is one sentence, not an error of the fleet.
+pub async fn all(client: &Client, home: &str) -> (Vec<SourceView>, Option<String>) {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
+    match connect::call("reading the sources", api.list(&ListParams::default())).await {
+        Ok(list) => {
+            let view = |map: &ConfigMap| {
+                let document = map.data.as_ref().and_then(|data| KEYS.iter().find_map(|key| data.get(*key)));
+                read(map.metadata.name.as_deref().unwrap_or_default(), document.map(String::as_str))
+            };
+            (list.items.iter().filter_map(view).collect(), None)
+        }
+        Err(CliError::Answered { code: 404, .. }) => (Vec::new(), None),
+        Err(error) => (Vec::new(), Some(format!("the sources in {home} could not be read: {error}"))),
+    }
+}
+
+/// Renders what is wrong with the sources; empty if all is well.
+pub fn text(sources: &[SourceView], trouble: Option<&str>, colour: bool) -> String {
+    let mut lines = Vec::new();
+    for source in sources.iter().filter(|source| source.ill()) {
+        lines.push(format!("{} {}", paint("source", Tone::Bad, colour), clean(&source.name)));
+        lines.extend(source.error.iter().map(|error| format!("  {}", clean(error))));
+        for problem in source.problems.iter().take(SHOWN) {
+            let path = problem.path.as_deref().map(|path| format!("{path}: ")).unwrap_or_default();
+            lines.push(format!("  {}{}", clean(&path), clean(&problem.message)));
+        }
+        let more = source.problems.len().saturating_sub(SHOWN);
+        if more > 0 {
+            lines.push(format!("  and {more} more"));
+        }
+    }
+    lines.extend(trouble.map(|text| format!("{} {}", paint("note", Tone::Busy, colour), clean(text))));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_shows_what_is_wrong_with_it() {
+        let document = r#"{"last_id": "abc", "more": 1, "problems":
+            [{"path": "a/.idp/deploy.yaml", "commit": null, "message": "line 1: no service"}]}"#;
+        let ill = read("idp-source-shop", Some(document)).unwrap();
+        assert_eq!((ill.name.as_str(), ill.commit.as_deref()), ("shop", Some("abc")));
+        let well = read("idp-source-other", Some("{}")).unwrap();
+        assert!(!well.ill());
+        assert_eq!(text(&[ill, well], None, false), "source shop\n  a/.idp/deploy.yaml: line 1: no service");
+    }
+
+    #[test]
+    fn absence_and_nonsense_are_survived() {
+        assert_eq!(read("something-else", None), None);
+        assert!(!read("idp-source-a", None).unwrap().ill());
+        assert!(read("idp-source-a", Some("[")).unwrap().error.unwrap().contains("cannot be read"));
+        assert_eq!(text(&[], Some("no rights"), false), "note no rights");
+    }
+}

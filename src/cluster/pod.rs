@@ -1,0 +1,159 @@
+//! What a rollout needs of a pod and of a ReplicaSet, read from what kubelet and controllers write.
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod, PodCondition,
+    PodStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use crate::model::LABEL_TRACK;
+use crate::model::observed::{PodView, ReplicaSetView, Stopped};
+
+/// The longest message that is kept, in characters.
+const MESSAGE: usize = 300;
+
+/// Returns the view of a pod. What is missing in it counts as not yet happened.
+pub fn pod_view(pod: &Pod) -> PodView {
+    let metadata = &pod.metadata;
+    let none = PodStatus::default();
+    let status = pod.status.as_ref().unwrap_or(&none);
+    let containers = status.container_statuses.as_deref().unwrap_or_default();
+    let starting = status.init_container_statuses.as_deref().unwrap_or_default();
+    let declared = pod.spec.as_ref().map_or(0, |spec| spec.containers.len());
+    let label = metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_TRACK));
+    let all = || starting.iter().chain(containers);
+    // An init container that ended well is no termination to speak of.
+    let failed = starting.iter().filter_map(last_end).filter(|end| end.exit_code != 0);
+    let ends = failed.chain(containers.iter().filter_map(last_end));
+    PodView {
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        owner: owner(metadata.owner_references.as_deref(), "ReplicaSet"),
+        track: label.cloned().unwrap_or_default(),
+        ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
+        created_at: metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+        ready_since: ready_since(status),
+        started: declared > 0 && containers.len() >= declared && containers.iter().all(has_started),
+        restarts: all()
+            .map(|container| u32::try_from(container.restart_count).unwrap_or(0))
+            .max()
+            .unwrap_or(0),
+        waiting: all().find_map(waiting),
+        terminated: ends.max_by_key(|end| end.finished_at.as_ref().map(|time| time.0)).map(stopped),
+        unschedulable: unschedulable(status),
+        disrupted: disrupted(pod, status),
+        deleting: metadata.deletion_timestamp.is_some(),
+        image_id: containers.first().map(|container| container.image_id.clone()).filter(|id| !id.is_empty()),
+    }
+}
+
+/// Returns the view of a ReplicaSet.
+pub fn replica_set_view(set: &ReplicaSet) -> ReplicaSetView {
+    let metadata = &set.metadata;
+    let annotation = |name: &str| metadata.annotations.as_ref().and_then(|all| all.get(name));
+    let replicas = set.spec.as_ref().and_then(|spec| spec.replicas);
+    ReplicaSetView {
+        uid: metadata.uid.clone().unwrap_or_default(),
+        owner: owner(metadata.owner_references.as_deref(), "Deployment"),
+        name: metadata.name.clone().unwrap_or_default(),
+        revision: annotation("deployment.kubernetes.io/revision")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0),
+        replicas: replicas.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+    }
+}
+
+fn owner(owners: Option<&[OwnerReference]>, kind: &str) -> String {
+    owners
+        .unwrap_or_default()
+        .iter()
+        .find(|owner| owner.controller == Some(true) && owner.kind == kind)
+        .map(|owner| owner.uid.clone())
+        .unwrap_or_default()
+}
+
+fn condition<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {
+    status.conditions.as_deref().unwrap_or_default().iter().find(|condition| condition.type_ == kind)
+}
+
+fn ready_since(status: &PodStatus) -> Option<Timestamp> {
+    let ready = condition(status, "Ready").filter(|ready| ready.status == "True")?;
+    Some(ready.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
+}
+
+/// A container that runs has started, whatever its startup probe says: a probe that never passes is the version's own doing. So has
+/// one that ended by itself, unless the runtime could not even begin it.
+fn has_started(container: &ContainerStatus) -> bool {
+    let runs = container.state.as_ref().is_some_and(|state| state.running.is_some());
+    let ended = last_end(container)
+        .is_some_and(|end| !matches!(end.reason.as_deref(), Some("ContainerCannotRun" | "StartError")));
+    runs || ended || container.started == Some(true)
+}
+
+fn waiting(container: &ContainerStatus) -> Option<Stopped> {
+    let ContainerStateWaiting { reason, message } = container.state.as_ref()?.waiting.clone()?;
+    let reason = reason.unwrap_or_default();
+    // Every container waits like this at first; it is no reason for anything.
+    if matches!(reason.as_str(), "" | "ContainerCreating" | "PodInitializing") {
+        return None;
+    }
+    Some(Stopped { reason, message: cut(message.as_deref()), exit_code: None })
+}
+
+fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    let end =
+        |state: &'_ Option<ContainerState>| state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let from = if end(&container.state) { &container.state } else { &container.last_state };
+    from.as_ref()?.terminated.as_ref()
+}
+
+fn stopped(end: &ContainerStateTerminated) -> Stopped {
+    let reason = end.reason.clone().filter(|reason| !reason.is_empty()).unwrap_or_else(|| "Error".to_owned());
+    Stopped { reason, message: cut(end.message.as_deref()), exit_code: Some(end.exit_code) }
+}
+
+fn unschedulable(status: &PodStatus) -> Option<String> {
+    let scheduled = condition(status, "PodScheduled").filter(|scheduled| scheduled.status == "False")?;
+    let message = cut(scheduled.message.as_deref());
+    Some(if message.is_empty() { scheduled.reason.clone().unwrap_or_default() } else { message })
+}
+
+/// Kubernetes says in three ways that a pod's end is not its own doing: the condition `DisruptionTarget` (preemption, eviction, a
+/// tainted or drained node), the pod's own reason after kubelet ended it or its node was lost, and Ready's reason on a node
+/// that does not answer.
+fn disrupted(pod: &Pod, status: &PodStatus) -> Option<String> {
+    if let Some(target) = condition(status, "DisruptionTarget").filter(|target| target.status == "True") {
+        return Some(
+            target.reason.clone().filter(|text| !text.is_empty()).unwrap_or("DisruptionTarget".to_owned()),
+        );
+    }
+    if let Some(reason) = status.reason.as_deref().filter(|reason| is_disruption(reason)) {
+        return Some(reason.to_owned());
+    }
+    if condition(status, "Ready").is_some_and(|ready| ready.status == "Unknown") {
+        return Some("NodeNotReady".to_owned());
+    }
+    pod.metadata.deletion_timestamp.as_ref().map(|_| "Deleted".to_owned())
+}
+
+/// Reasons that kubelet or the node controller writes when they end or refuse a pod: `OutOfcpu`, `OutOfmemory`, … among them.
+fn is_disruption(reason: &str) -> bool {
+    reason.starts_with("OutOf")
+        || matches!(
+            reason,
+            "Evicted"
+                | "Preempted"
+                | "Preempting"
+                | "NodeLost"
+                | "NodeAffinity"
+                | "NodeShutdown"
+                | "Shutdown"
+                | "Terminated"
+        )
+}
+
+fn cut(text: Option<&str>) -> String {
+    text.unwrap_or_default().trim().chars().take(MESSAGE).collect()
+}

@@ -1,0 +1,278 @@
+//! Reads `sources`: addresses, branches, globs, credentials, webhooks and commit statuses.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use url::Url;
+
+use super::error::Place;
+use super::platform::{branch, credentials, not_empty, secret};
+use super::reader::{At, Section};
+use super::types::{Claim, Environment, Forge, RepoUrl, Source, StatusTarget, Webhook};
+use crate::model::name::{EnvironmentName, ServiceName, SourceName};
+
+/// A webhook body's default cap.
+const DEFAULT_BODY: usize = 3 << 20;
+/// A webhook body's highest cap: what GitHub sends at most.
+const HIGHEST_BODY: usize = 25 << 20;
+/// The declaration of a repository with one service.
+const DEFAULT_PATH: &str = ".idp/deploy.yaml";
+
+/// Reads every source; two of one name are refused.
+pub(super) fn sources(
+    sections: Vec<Section<'_>>,
+    environments: &BTreeMap<EnvironmentName, Environment>,
+    base: &Path,
+) -> BTreeMap<SourceName, Source> {
+    let mut found = BTreeMap::new();
+    for section in sections {
+        let problems = section.problems;
+        let Some((at, source)) = one(section, environments, base) else { continue };
+        let name = source.name.clone();
+        if found.insert(name.clone(), source).is_some() {
+            problems.add(at, "sources", format!("there is another source {name}: names are unique"));
+        }
+    }
+    found
+}
+
+fn one(
+    mut section: Section<'_>,
+    environments: &BTreeMap<EnvironmentName, Environment>,
+    base: &Path,
+) -> Option<(Place, Source)> {
+    let name = section.required("name", "write for example name: payments", str::parse::<SourceName>);
+    let insecure = section.flag("insecure", false);
+    let url =
+        section.required("url", "write https://HOST/OWNER/NAME.git, or a path on this machine", |text| {
+            address(text, insecure, base)
+        });
+    let branch = section.parsed("ref", branch).map_or_else(|| "main".to_owned(), |found| found.value);
+    let mut paths: Vec<String> =
+        section.texts("paths", path_glob).into_iter().map(|found| found.value).collect();
+    if paths.is_empty() {
+        paths.push(DEFAULT_PATH.to_owned());
+    }
+    let credentials = section.section("credentials").and_then(|mut inner| {
+        let found = credentials(&mut inner, base, "token_file", "token_env");
+        inner.finish();
+        found
+    });
+    let poll =
+        section.duration("poll", Duration::from_secs(1)..=Duration::from_hours(24), Duration::from_mins(1));
+    let webhook = section.section("webhook").and_then(|inner| webhook(inner, base));
+    let services = services(&mut section);
+    let claimed = claimed(&mut section, environments);
+    let forge = webhook.as_ref().map(|webhook| webhook.forge);
+    let status = section.section("status").and_then(|inner| status(inner, forge, url.as_ref(), base));
+    let at = section.at;
+    section.finish();
+    let source = Source {
+        name: name?.value,
+        url: url?.value,
+        branch,
+        paths,
+        credentials,
+        poll,
+        webhook,
+        services,
+        environments: claimed,
+        status,
+    };
+    Some((at, source))
+}
+
+/// Parses a repository's address. Credentials in it, ssh and plain http to another machine are refused with what to write instead.
+fn address(text: &str, insecure: bool, base: &Path) -> Result<RepoUrl, String> {
+    if let Some(path) = text.strip_prefix("file://") {
+        return Ok(RepoUrl::Local(base.join(path)));
+    }
+    let Some((scheme, _)) = text.split_once("://") else {
+        if text.contains('@') && text.contains(':') {
+            return Err("ssh is not spoken: write https://HOST/OWNER/NAME.git and credentials".to_owned());
+        }
+        return not_empty(text).map(|path| RepoUrl::Local(base.join(path))).map_err(str::to_owned);
+    };
+    if !matches!(scheme, "https" | "http") {
+        return Err(format!("{scheme}:// is not spoken: write https://HOST/OWNER/NAME.git"));
+    }
+    // The text itself is never repeated: it may hold a token.
+    let url = Url::parse(text).map_err(|error| format!("this is not an address: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("an address may not hold credentials: write them as credentials.token_file".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("an address has no '?' and no '#'".to_owned());
+    }
+    let host = url.host_str().unwrap_or_default();
+    if host.is_empty() || host.starts_with('-') {
+        return Err("this address has no host".to_owned());
+    }
+    if scheme == "http" && !insecure && !loopback(&url) {
+        return Err(
+            "plain http shows its credentials to everyone: write https://, or insecure: true".to_owned()
+        );
+    }
+    Ok(RepoUrl::Http(url))
+}
+
+fn loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn path_glob(text: &str) -> Result<String, String> {
+    let bad = |segment: &str| segment.is_empty() || segment == "." || segment == "..";
+    if text.split('/').any(bad) || text.contains(['\\', '\0']) {
+        return Err(format!("{text:?} is not a path in the repository: no leading '/', no '.' or '..'"));
+    }
+    if text.split('/').any(|segment| segment.contains("**") && segment != "**") {
+        return Err(format!("{text:?}: '**' stands alone between two slashes"));
+    }
+    if text.ends_with("**") {
+        return Err(format!(
+            "{text:?} names folders; a declaration is a file: write {text}/.idp/deploy.yaml"
+        ));
+    }
+    glob(text).map(|_| text.to_owned())
+}
+
+fn glob(text: &str) -> Result<globset::Glob, String> {
+    GlobBuilder::new(text).literal_separator(true).build().map_err(|error| error.kind().to_string())
+}
+
+fn services(section: &mut Section<'_>) -> Claim<ServiceName> {
+    let globs = section.texts("services", |text| glob(text).map(|glob| (glob, text.to_owned())));
+    let mut set = GlobSetBuilder::new();
+    let mut written = Vec::new();
+    for found in globs {
+        set.add(found.value.0);
+        written.push(found.value.1);
+    }
+    let set = set.build().unwrap_or_else(|error| {
+        section.problem(section.at, "services", error.to_string());
+        GlobSet::empty()
+    });
+    Claim::new(set, written)
+}
+
+fn claimed(
+    section: &mut Section<'_>,
+    environments: &BTreeMap<EnvironmentName, Environment>,
+) -> Option<Vec<EnvironmentName>> {
+    section.node("environments")?;
+    let names = section.texts("environments", |text| {
+        let name: EnvironmentName = text.parse().map_err(|error| format!("{error}"))?;
+        if environments.contains_key(&name) {
+            return Ok(name);
+        }
+        let known: Vec<&str> = environments.keys().map(EnvironmentName::as_str).collect();
+        Err(format!("there is no environment {name}; there are {}", known.join(", ")))
+    });
+    Some(names.into_iter().map(|found| found.value).collect())
+}
+
+fn forge(text: &str) -> Result<Forge, String> {
+    match text {
+        "github" => Ok(Forge::GitHub),
+        "gitea" | "forgejo" => Ok(Forge::Gitea),
+        _ => Err(format!("{text:?} is not known: write github or gitea")),
+    }
+}
+
+fn webhook(mut section: Section<'_>, base: &Path) -> Option<Webhook> {
+    let forge = section.required("forge", "write github or gitea", forge);
+    let first = secret(&mut section, base, "secret_file", "secret_env");
+    if first.is_none() {
+        section.missing("secret_file", "a hook without a secret could come from anyone");
+    }
+    let second_secret = secret(&mut section, base, "second_secret_file", "second_secret_env");
+    let max_body = section.parsed("max_body", size).map_or(DEFAULT_BODY, |found| found.value);
+    section.finish();
+    Some(Webhook { forge: forge?.value, secret: first?, second_secret, max_body })
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let example = || format!("{text:?} is not a size: write for example 512KiB or 3MiB");
+    let (number, unit) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
+        (Some(number), _) => (number, 1 << 10),
+        (_, Some(number)) => (number, 1 << 20),
+        _ => return Err(example()),
+    };
+    let bytes = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    match bytes {
+        None => Err(example()),
+        Some(bytes) if (1..=HIGHEST_BODY).contains(&bytes) => Ok(bytes),
+        Some(_) => Err(format!("{text} is outside of 1KiB to 25MiB")),
+    }
+}
+
+fn status(
+    mut section: Section<'_>,
+    hook: Option<Forge>,
+    url: Option<&At<RepoUrl>>,
+    base: &Path,
+) -> Option<StatusTarget> {
+    let forge = section.parsed("forge", forge).map(|found| found.value).or(hook);
+    if forge.is_none() {
+        section.missing("forge", "write github or gitea (a webhook's forge would do)");
+    }
+    let given = section.parsed("api_url", api_url).map(|found| found.value);
+    let repository = section.parsed("repository", owner_and_name).map(|found| found.value);
+    let token = secret(&mut section, base, "token_file", "token_env");
+    if token.is_none() {
+        section.missing("token_file", "a token that may write commit statuses");
+    }
+    let url = url.map(|found| &found.value);
+    let target = repository.or_else(|| url?.owner_and_name());
+    if target.is_none() && url.is_some() {
+        section.missing("repository", "write OWNER/NAME as the forge knows it");
+    }
+    let api = given.or_else(|| default_api(forge?, url?));
+    if api.is_none() && url.is_some() && forge.is_some() {
+        section.missing("api_url", "write for example https://git.example.com/api/v1");
+    }
+    section.finish();
+    let (owner, repository) = target?;
+    Some(StatusTarget { forge: forge?, api_url: api?, owner, repository, token: token? })
+}
+
+fn api_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text.trim_end_matches('/')).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        _ if !url.username().is_empty() || url.password().is_some() => {
+            Err("an address may not hold credentials".to_owned())
+        }
+        "https" => Ok(url),
+        "http" if loopback(&url) => Ok(url),
+        _ => Err("write https://: the token would be readable by everyone".to_owned()),
+    }
+}
+
+fn owner_and_name(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((owner, name)) if !owner.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((owner.to_owned(), name.to_owned()))
+        }
+        _ => Err(format!("{text:?} is not OWNER/NAME")),
+    }
+}
+
+/// Returns where the API of a forge is for a repository there, as the forges document it.
+fn default_api(forge: Forge, repository: &RepoUrl) -> Option<Url> {
+    let RepoUrl::Http(url) = repository else { return None };
+    if forge == Forge::GitHub && url.host_str() == Some("github.com") {
+        return Url::parse("https://api.github.com").ok();
+    }
+    let path = match forge {
+        Forge::GitHub => "/api/v3",
+        Forge::Gitea => "/api/v1",
+    };
+    url.join(path).ok()
+}

@@ -1,0 +1,281 @@
+//! The validated configuration: what every other room reads. Nothing here can hold nonsense, and nothing prints a secret.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use globset::GlobSet;
+use url::Url;
+
+use super::secret::SecretRef;
+use super::template::{ImageTemplate, NamespaceTemplate};
+use crate::model::name::{EnvironmentName, Namespace, ServiceName, SourceName};
+
+/// Everything that `idpd` is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where webhooks, metrics and health are served.
+    pub listen: SocketAddr,
+    /// The form of log lines.
+    pub log: LogFormat,
+    /// Where mirrors of repositories are kept; they may be deleted at any time.
+    pub cache_dir: PathBuf,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The environments by name.
+    pub environments: BTreeMap<EnvironmentName, Environment>,
+    /// Defaults of the platform.
+    pub platform: Platform,
+    /// The sources by name.
+    pub sources: BTreeMap<SourceName, Source>,
+    /// The broker; without it events go to the log and the API only.
+    pub kafka: Option<Kafka>,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The cluster that the daemon serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Its name; part of the lease's name. A DNS label.
+    pub name: String,
+    /// How it is reached.
+    pub access: ClusterAccess,
+    /// Where the daemon keeps its leases and journals.
+    pub home_namespace: Namespace,
+}
+
+/// How a cluster is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterAccess {
+    /// With the service account of the pod that the daemon runs in.
+    InCluster,
+    /// With a kubeconfig file.
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// The context in it; `None`: its current one.
+        context: Option<String>,
+    },
+}
+
+/// Where services run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Its name.
+    pub name: EnvironmentName,
+    /// The rule for its namespaces.
+    pub namespace: NamespaceTemplate,
+    /// The branch that it follows; `None`: the source's own.
+    pub branch: Option<String>,
+    /// Whether a declaration that names no environments runs here.
+    pub default: bool,
+    /// Whether a namespace that is not there is created.
+    pub create_namespace: bool,
+    /// Rollouts at one time, 1 to 1,000.
+    pub max_concurrent_rollouts: u32,
+    /// How pods are asked.
+    pub probe: Probe,
+}
+
+/// How pods are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// At their own address.
+    Direct,
+    /// Through the API server's proxy.
+    Proxy,
+}
+
+/// Defaults of the platform.
+#[derive(Debug, Clone, Default)]
+pub struct Platform {
+    /// The image of a service that names none; `None`: such a service is refused.
+    pub image: Option<ImageTemplate>,
+    /// The registries that need more than an anonymous request, by host and port.
+    pub registries: BTreeMap<String, Registry>,
+}
+
+/// An image registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry {
+    /// Host, with its port where it has one.
+    pub host: String,
+    /// Who asks; `None`: anonymous.
+    pub credentials: Option<Credentials>,
+    /// Plain http instead of https.
+    pub insecure: bool,
+    /// Whether tags are resolved to digests before a pod exists.
+    pub resolve: bool,
+}
+
+/// A name and its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The name.
+    pub username: String,
+    /// The password or token.
+    pub secret: SecretRef,
+}
+
+/// A Git repository, a ref in it, and where to look.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Its name; the last part of its webhook's path.
+    pub name: SourceName,
+    /// The repository.
+    pub url: RepoUrl,
+    /// The branch, without `refs/heads/`.
+    pub branch: String,
+    /// Where declarations are: globs relative to the repository's root, `*` within one segment, `**` over many.
+    pub paths: Vec<String>,
+    /// How the repository is asked.
+    pub credentials: Option<Credentials>,
+    /// Time between two looks without a hint.
+    pub poll: Duration,
+    /// Who may send hints.
+    pub webhook: Option<Webhook>,
+    /// The services that it may claim.
+    pub services: Claim<ServiceName>,
+    /// The environments that it may claim; `None`: every one.
+    pub environments: Option<Vec<EnvironmentName>>,
+    /// Where verdicts are told as commit statuses.
+    pub status: Option<StatusTarget>,
+}
+
+impl Source {
+    /// Tells whether the source may claim an environment.
+    pub fn may_claim_environment(&self, environment: &EnvironmentName) -> bool {
+        self.environments.as_ref().is_none_or(|allowed| allowed.contains(environment))
+    }
+}
+
+/// What a source may claim, as globs.
+#[derive(Debug, Clone)]
+pub struct Claim<T> {
+    globs: GlobSet,
+    written: Vec<String>,
+    kind: std::marker::PhantomData<T>,
+}
+
+impl<T: fmt::Display> Claim<T> {
+    pub(super) fn new(globs: GlobSet, written: Vec<String>) -> Self {
+        Self { globs, written, kind: std::marker::PhantomData }
+    }
+
+    /// Tells whether a name matches; no globs at all match everything.
+    pub fn allows(&self, name: &T) -> bool {
+        self.written.is_empty() || self.globs.is_match(name.to_string())
+    }
+
+    /// Returns the globs as written, for a sentence.
+    pub fn written(&self) -> String {
+        if self.written.is_empty() { "*".to_owned() } else { self.written.join(", ") }
+    }
+}
+
+/// The address of a repository; never holds credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepoUrl {
+    /// A repository on this machine, bare or with a work tree. It is read where it is.
+    Local(PathBuf),
+    /// A repository over https, or plain http where that was allowed.
+    Http(Url),
+}
+
+impl RepoUrl {
+    /// Returns the path on this machine, where it is one.
+    pub fn local(&self) -> Option<&Path> {
+        match self {
+            Self::Local(path) => Some(path),
+            Self::Http(_) => None,
+        }
+    }
+
+    /// Returns the owner and the name of the repository as forges write them in their API: the last two segments.
+    pub fn owner_and_name(&self) -> Option<(String, String)> {
+        let Self::Http(url) = self else { return None };
+        let path = url.path().trim_end_matches('/').trim_end_matches(".git");
+        let (rest, name) = path.rsplit_once('/')?;
+        let owner = rest.rsplit('/').next()?;
+        (!owner.is_empty() && !name.is_empty()).then(|| (owner.to_owned(), name.to_owned()))
+    }
+}
+
+impl fmt::Display for RepoUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => write!(f, "{}", path.display()),
+            Self::Http(url) => write!(f, "{url}"),
+        }
+    }
+}
+
+/// The software that serves a repository and sends webhooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Forge {
+    /// GitHub.
+    GitHub,
+    /// Gitea, and Forgejo.
+    Gitea,
+}
+
+impl Forge {
+    /// Returns the name as it is written in the configuration and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GitHub => "github",
+            Self::Gitea => "gitea",
+        }
+    }
+}
+
+/// Who may send hints for a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// The form of the requests.
+    pub forge: Forge,
+    /// The secret that signs them.
+    pub secret: SecretRef,
+    /// The secret before or after it while it is rotated.
+    pub second_secret: Option<SecretRef>,
+    /// Largest body, in bytes; at most 25 MiB.
+    pub max_body: usize,
+}
+
+/// Where verdicts are told as commit statuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusTarget {
+    /// The form of the requests.
+    pub forge: Forge,
+    /// The address of the forge's API, without a slash at its end.
+    pub api_url: Url,
+    /// The owner of the repository there.
+    pub owner: String,
+    /// The name of the repository there.
+    pub repository: String,
+    /// The token that writes statuses.
+    pub token: SecretRef,
+}
+
+/// The broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kafka {
+    /// `host:port`, at least one.
+    pub brokers: Vec<String>,
+    /// The topic.
+    pub topic: String,
+    /// Properties of librdkafka that the operator sets.
+    pub properties: BTreeMap<String, String>,
+    /// Properties of librdkafka whose value is a secret.
+    pub secret_properties: BTreeMap<String, SecretRef>,
+}

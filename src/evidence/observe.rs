@@ -1,0 +1,315 @@
+//! The measuring half of the evidence loop: while a release has an assignment, each of its pods is checked at its interval, and once an
+//! interval the pods' request counters are read. Samples can be read at any time; nothing here waits for a reader.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, info_span};
+
+use super::check::check;
+use super::dial::{Ask, DialError, Dialer, Way};
+use super::exposition;
+use super::sheet::{Scrape, Sheet};
+use super::wake::Waker;
+use super::{lock, part_of, seeded, wall};
+use crate::model::name::{EnvironmentName, ReleaseKey};
+use crate::model::policy::CheckKind;
+use crate::model::samples::{Assignment, Samples, Target, TrafficSource};
+
+const ACCEPT: &str = "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;q=0.5, */*;q=0.1";
+/// First checks are spread over this part of an interval, and never over more than [`SPREAD`]: a failing candidate is to be seen soon.
+const SPREAD_PART: u32 = 5;
+const SPREAD: Duration = Duration::from_millis(500);
+const SHORTEST_CHECK: Duration = Duration::from_millis(50);
+const SHORTEST_ROUND: Duration = Duration::from_millis(200);
+const LONGEST_ROUND: Duration = Duration::from_mins(1);
+const LONGEST_SCRAPE: Duration = Duration::from_secs(10);
+
+/// How to measure.
+#[derive(Clone)]
+pub struct Options {
+    /// How pods are reached, by environment; at their addresses where nothing is said.
+    pub ways: BTreeMap<EnvironmentName, Way>,
+    /// Tells this process's samples from those of the one before, and makes the jitter repeatable.
+    pub session: u64,
+    /// Checks at a time, over all releases.
+    pub checks: usize,
+    /// Reads of metrics at a time, over all releases; each may take 4 MiB.
+    pub scrapes: usize,
+    /// Checks at a time, and reads at a time, for one release.
+    pub per_release: usize,
+}
+
+impl Options {
+    /// Direct probes, 256 checks and 64 reads at a time, 16 of each for one release.
+    pub fn new(session: u64) -> Self {
+        Self { ways: BTreeMap::new(), session, checks: 256, scrapes: 64, per_release: 16 }
+    }
+}
+
+/// Why measuring cannot start; terminal.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// TLS for `https` checks.
+    #[error("cannot set up TLS for health checks")]
+    Tls(#[source] reqwest::Error),
+}
+
+/// The loop; cheap to clone.
+#[derive(Clone)]
+pub struct Evidence {
+    shared: Arc<Shared>,
+    books: Arc<Mutex<HashMap<ReleaseKey, Book>>>,
+}
+
+/// What the tasks of all releases share.
+struct Shared {
+    options: Options,
+    dialer: Dialer,
+    waker: Waker,
+    tracker: TaskTracker,
+    cancel: CancellationToken,
+    checks: Semaphore,
+    scrapes: Semaphore,
+}
+
+/// One release that is measured. Its tasks hold the job, not the book.
+struct Book {
+    job: Arc<Job>,
+    assignment: Arc<Assignment>,
+    feed: watch::Sender<Arc<Assignment>>,
+    pods: HashMap<String, CancellationToken>,
+    stop: CancellationToken,
+}
+
+/// What the tasks of one release and stage share.
+struct Job {
+    shared: Arc<Shared>,
+    release: ReleaseKey,
+    way: Way,
+    sheet: Arc<Mutex<Sheet>>,
+    checks: Semaphore,
+    scrapes: Semaphore,
+}
+
+impl Evidence {
+    /// Starts with nothing to measure. Tasks run in `tracker` and end with `cancel`. Fails if TLS cannot be set up.
+    pub fn start(
+        options: Options,
+        waker: Waker,
+        tracker: TaskTracker,
+        cancel: CancellationToken,
+    ) -> Result<Self, EvidenceError> {
+        let dialer = Dialer::new().map_err(EvidenceError::Tls)?;
+        let checks = Semaphore::new(options.checks.clamp(1, Semaphore::MAX_PERMITS));
+        let scrapes = Semaphore::new(options.scrapes.clamp(1, Semaphore::MAX_PERMITS));
+        let shared = Shared { options, dialer, waker, tracker, cancel, checks, scrapes };
+        Ok(Self { shared: Arc::new(shared), books: Arc::default() })
+    }
+
+    /// Says what to measure for a release now; `None` ends it. Cheap, and the same assignment again changes nothing. Another rollout
+    /// or stage begins from zero; within a stage pods come and go and the totals stay.
+    pub fn assign(&self, release: &ReleaseKey, assignment: Option<Assignment>) {
+        let mut books = lock(&self.books);
+        let Some(assignment) = assignment else {
+            if let Some(book) = books.remove(release) {
+                book.stop.cancel();
+            }
+            return;
+        };
+        let assignment = Arc::new(assignment);
+        match books.get_mut(release) {
+            Some(book) if book.assignment == assignment => {}
+            Some(book) if same_way(&book.assignment, &assignment) => book.update(assignment),
+            known => {
+                let sheet = known.and_then(|book| {
+                    book.stop.cancel();
+                    same_stage(&book.assignment, &assignment).then(|| Arc::clone(&book.job.sheet))
+                });
+                books.insert(release.clone(), self.begin(release, assignment, sheet));
+            }
+        }
+    }
+
+    /// Returns what was measured so far; `None` before the first sample of the assigned stage, and where nothing is assigned.
+    pub fn samples(&self, release: &ReleaseKey) -> Option<Samples> {
+        let books = lock(&self.books);
+        let book = books.get(release)?;
+        let sheet = lock(&book.job.sheet);
+        sheet.snapshot(&book.assignment, wall())
+    }
+
+    fn begin(
+        &self,
+        release: &ReleaseKey,
+        assignment: Arc<Assignment>,
+        sheet: Option<Arc<Mutex<Sheet>>>,
+    ) -> Book {
+        let options = &self.shared.options;
+        let sheet =
+            sheet.unwrap_or_else(|| Arc::new(Mutex::new(Sheet::new(&assignment, options.session, wall()))));
+        let per_release = options.per_release.clamp(1, Semaphore::MAX_PERMITS);
+        let job = Arc::new(Job {
+            shared: Arc::clone(&self.shared),
+            release: release.clone(),
+            way: options.ways.get(&release.environment).cloned().unwrap_or(Way::Direct),
+            sheet,
+            checks: Semaphore::new(per_release),
+            scrapes: Semaphore::new(per_release),
+        });
+        let stop = self.shared.cancel.child_token();
+        let (feed, newest) = watch::channel(Arc::clone(&assignment));
+        if assignment.traffic {
+            job.spawn(&stop, Arc::clone(&job).count_traffic(newest));
+        }
+        let empty = Arc::new(Assignment { pods: Vec::new(), ..(*assignment).clone() });
+        let mut book = Book { job, assignment: empty, feed, pods: HashMap::new(), stop };
+        book.update(assignment);
+        book
+    }
+}
+
+fn same_stage(old: &Assignment, new: &Assignment) -> bool {
+    (old.rollout, old.stage) == (new.rollout, new.stage)
+}
+
+/// Whether only pods, or the pinned source, differ: the running tasks serve both.
+fn same_way(old: &Assignment, new: &Assignment) -> bool {
+    let Assignment { rollout, stage, health, traffic, source: _, metrics_port, pods: _ } = new;
+    (old.rollout, old.stage, old.traffic, old.metrics_port) == (*rollout, *stage, *traffic, *metrics_port)
+        && old.health == *health
+}
+
+impl Book {
+    /// Begins with pods that came or changed, ends with those that went.
+    fn update(&mut self, assignment: Arc<Assignment>) {
+        lock(&self.job.sheet).update(&assignment);
+        let old: HashMap<&str, &Target> =
+            self.assignment.pods.iter().map(|pod| (pod.uid.as_str(), pod)).collect();
+        let mut kept = HashMap::new();
+        for pod in &assignment.pods {
+            let running = self.pods.remove(&pod.uid);
+            let token = match running {
+                Some(token) if old.get(pod.uid.as_str()) == Some(&pod) => token,
+                changed => {
+                    if let Some(token) = changed {
+                        token.cancel();
+                    }
+                    let token = self.stop.child_token();
+                    let job = Arc::clone(&self.job);
+                    self.job.spawn(&token, job.check_pod(Arc::clone(&assignment), pod.clone()));
+                    token
+                }
+            };
+            kept.insert(pod.uid.clone(), token);
+        }
+        for gone in self.pods.values() {
+            gone.cancel();
+        }
+        self.pods = kept;
+        self.assignment = Arc::clone(&assignment);
+        self.feed.send_replace(assignment);
+    }
+}
+
+impl Job {
+    fn spawn(&self, token: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+        let token = token.clone();
+        let span = info_span!("evidence", release = %self.release);
+        let run = async move { token.run_until_cancelled(work).await };
+        self.shared.tracker.spawn(run.instrument(span));
+    }
+
+    fn jitter(&self, key: &str, period: Duration) -> Duration {
+        part_of((period / SPREAD_PART).min(SPREAD), &mut seeded(self.shared.options.session, key))
+    }
+
+    /// Checks one pod at its interval, from the end of its initial delay.
+    async fn check_pod(self: Arc<Self>, assignment: Arc<Assignment>, pod: Target) {
+        let health = &assignment.health;
+        let ready_for = Duration::try_from(wall().duration_since(pod.ready_since)).unwrap_or_default();
+        sleep(health.initial_delay.saturating_sub(ready_for) + self.jitter(&pod.uid, health.interval)).await;
+        let asked = health.kind != CheckKind::None;
+        let mut ticks = interval(health.interval.max(SHORTEST_CHECK));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let result = {
+                let Ok(_own) = self.checks.acquire().await else { return };
+                let Ok(_shared) = self.shared.checks.acquire().await else { return };
+                check(&self.shared.dialer, &self.way, &pod, health).await
+            };
+            let result = result.map_err(|error| error.clause());
+            let due = lock(&self.sheet).checked(&pod, result, asked, health.success_threshold, wall());
+            if due {
+                self.shared.waker.wake(&self.release);
+            }
+        }
+    }
+
+    /// Reads all pods' counters once an interval, for as long as they are, or may become, the source.
+    async fn count_traffic(self: Arc<Self>, mut feed: watch::Receiver<Arc<Assignment>>) {
+        let period = feed.borrow().health.interval.clamp(SHORTEST_ROUND, LONGEST_ROUND);
+        sleep(self.jitter(&self.release.to_string(), period)).await;
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let assignment = Arc::clone(&feed.borrow_and_update());
+            if lock(&self.sheet).chosen() == Some(TrafficSource::Probes) {
+                if feed.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let scrapes = assignment.pods.iter().map(|pod| self.scrape(&assignment, pod));
+            let round = join_all(scrapes).await;
+            lock(&self.sheet).round(&round, period * 2, wall());
+            self.shared.waker.wake(&self.release);
+        }
+    }
+
+    async fn scrape(&self, assignment: &Assignment, pod: &Target) -> (Target, Scrape) {
+        let deadline = assignment.health.timeout.clamp(SHORTEST_ROUND, LONGEST_SCRAPE);
+        let ask = Ask {
+            port: assignment.metrics_port,
+            tls: false,
+            path: "/metrics",
+            accept: ACCEPT,
+            limit: exposition::LIMIT,
+            deadline,
+        };
+        let reply = {
+            let own = self.scrapes.acquire().await;
+            let shared = self.shared.scrapes.acquire().await;
+            if own.is_err() || shared.is_err() {
+                return (pod.clone(), Scrape::Failed("measuring has ended".to_owned()));
+            }
+            self.shared.dialer.get(&self.way, pod, ask).await
+        };
+        let scrape = match reply {
+            Ok(reply) if reply.status != 200 => Scrape::NotServed(format!("HTTP {}", reply.status)),
+            Ok(reply) if !reply.whole => Scrape::Failed(exposition::ExpositionError::TooLarge.to_string()),
+            Ok(reply) => match exposition::read(&reply.body) {
+                Ok(Some(reading)) => Scrape::Counted(reading),
+                Ok(None) => Scrape::Nameless,
+                Err(exposition::ExpositionError::NotText) => {
+                    Scrape::NotServed(exposition::ExpositionError::NotText.to_string())
+                }
+                Err(error) => Scrape::Absurd(error.to_string()),
+            },
+            Err(error @ DialError::Refused) => Scrape::NotServed(error.clause()),
+            Err(error) => Scrape::Failed(error.clause()),
+        };
+        (pod.clone(), scrape)
+    }
+}
+
+#[cfg(test)]
+mod tests;

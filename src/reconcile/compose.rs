@@ -1,0 +1,86 @@
+//! What a declaration file means: the pure rooms `declare` and `render`, composed for the source loop.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::declare::{self, Spec};
+use crate::model::desired::Desired;
+use crate::model::name::{EnvironmentName, ReleaseKey};
+use crate::render::{self, PlatformDefaults, RenderContext};
+use crate::source::report::{Compose, DeclareRequest, Declared, Refused, RenderAnswer, RenderRequest};
+
+/// Makes the two functions of the source loop out of the configuration.
+pub fn compose(config: &Arc<Config>) -> Compose {
+    let defaults = PlatformDefaults {
+        image: config.platform.image.as_ref().map(ToString::to_string),
+        ..PlatformDefaults::default()
+    };
+    let (config, defaults) = (Arc::clone(config), Arc::new(defaults));
+    let known: Vec<EnvironmentName> = config.environments.keys().cloned().collect();
+    Compose {
+        declare: Arc::new(move |request| declared(request, &known)),
+        render: Arc::new(move |request| rendered(request, &config, &defaults)),
+    }
+}
+
+fn declared(request: &DeclareRequest, known: &[EnvironmentName]) -> Result<Declared, Refused> {
+    let spec = declare::parse(&request.path, &request.bytes).map_err(|diagnostics| Refused {
+        service: declare::service_name_of(&request.bytes),
+        message: diagnostics.to_string(),
+    })?;
+    let refused = |message: String| Refused { service: Some(spec.service().clone()), message };
+    let unknown = declare::check_environments(&spec, known);
+    if unknown.has_errors() {
+        return Err(refused(unknown.to_string()));
+    }
+    if let Some(other) = spec.named_environments().find(|name| !request.environments.contains(name)) {
+        return Err(refused(format!("source {} may not claim environment {other}", request.source)));
+    }
+    let watched = spec.watched();
+    Ok(Declared { service: spec.service().clone(), paths: watched.paths.clone(), ignore: watched.ignore.clone() })
+}
+
+fn rendered(request: &RenderRequest, config: &Config, defaults: &PlatformDefaults) -> RenderAnswer {
+    let spec = match declare::parse(&request.path, &request.bytes) {
+        Ok(spec) => spec,
+        Err(diagnostics) => {
+            let refuse = |name: &EnvironmentName| (name.clone(), Err(diagnostics.to_string()));
+            return request.environments.iter().map(refuse).collect();
+        }
+    };
+    let standard: Vec<EnvironmentName> =
+        config.environments.values().filter(|environment| environment.default).map(|e| e.name.clone()).collect();
+    let wanted = spec.environments(&standard);
+    let here = wanted.into_iter().filter(|name| request.environments.contains(name));
+    here.map(|name| {
+        let desired = one(&spec, &name, request, config, defaults);
+        (name, desired)
+    })
+    .collect::<BTreeMap<_, _>>()
+}
+
+fn one(
+    spec: &Spec,
+    name: &EnvironmentName,
+    request: &RenderRequest,
+    config: &Config,
+    defaults: &PlatformDefaults,
+) -> Result<Desired, String> {
+    let environment = config.environments.get(name).ok_or_else(|| format!("environment {name} is not known"))?;
+    let declaration = spec.resolve(name).map_err(|diagnostics| diagnostics.to_string())?;
+    let namespace = environment
+        .namespace
+        .namespace(name, spec.service(), spec.team())
+        .map_err(|error| format!("no namespace for environment {name}: {error}"))?;
+    let context = RenderContext {
+        release: ReleaseKey { service: spec.service().clone(), environment: name.clone() },
+        namespace,
+        source: request.source.clone(),
+        revision: request.revision.clone(),
+        watched_tree: request.watched_tree.clone(),
+        image_candidates: request.candidates.iter().map(ToString::to_string).collect(),
+        platform: defaults,
+    };
+    render::render(&declaration, &context).map_err(|error| super::pass::chain(&error))
+}

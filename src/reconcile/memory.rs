@@ -1,0 +1,116 @@
+//! What the driver keeps of a release between passes: a cache, never the truth. Losing it costs at most a minute of watching.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::cluster::record::Stored;
+use crate::model::desired::{Desired, Head, HeadUpdate};
+use crate::model::name::{ReleaseKey, SourceName};
+use crate::model::object::ObjectKey;
+use crate::model::record::Record;
+
+/// One release.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// What each source that declares the release last said.
+    pub heads: BTreeMap<SourceName, Head>,
+    /// The record as it was last read or stored.
+    pub stored: Option<Stored>,
+    /// The record as the last pass left it, where that was not worth a write.
+    pub working: Option<Record>,
+    /// The desired state that the waiting rollout began with.
+    pub waiting: Option<Box<Desired>>,
+    /// The newest desired state whose identity was stable's.
+    pub direct: Option<Box<Desired>>,
+    /// What writes were refused with, by object.
+    pub refusals: BTreeMap<ObjectKey, String>,
+    /// The highest sequence number that the broker acknowledged, and since when it is not trimmed.
+    pub acknowledged: Option<(u64, Timestamp)>,
+    /// Errors in a row, for the back-off.
+    pub errors: u32,
+    /// The last error that was logged, so that a lasting one is said once.
+    pub said: String,
+}
+
+impl Memory {
+    /// Takes over what a source said.
+    pub fn note_head(&mut self, source: &SourceName, update: HeadUpdate) {
+        let head = match update {
+            HeadUpdate::Known(desired) => Head::Known(desired),
+            HeadUpdate::Keep { reason } => match self.heads.remove(source) {
+                Some(Head::Known(desired) | Head::KeepLast { desired, .. }) => {
+                    Head::KeepLast { desired, reason }
+                }
+                Some(Head::None { .. }) | None => Head::None { reason },
+            },
+        };
+        self.heads.insert(source.clone(), head);
+    }
+
+    /// Returns the head by which the release is run: its owner's. A release without a record belongs to the first that claims it.
+    /// A later claimant is refused and the owner goes on.
+    pub fn head(&self) -> Head {
+        let owner = self.stored.as_ref().and_then(Stored::record).map(|record| &record.source);
+        let head = match owner {
+            Some(owner) => self.heads.get(owner),
+            None => {
+                self.heads.values().find(|head| matches!(head, Head::Known(_))).or(self.heads.values().next())
+            }
+        };
+        let claimants = || self.heads.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        head.cloned().unwrap_or_else(|| Head::None {
+            reason: match owner {
+                Some(owner) if !self.heads.is_empty() => {
+                    format!("owned by source {owner}, which does not declare it; claimed by {}", claimants())
+                }
+                _ => "no source has been looked at yet".to_owned(),
+            },
+        })
+    }
+
+    /// Returns the claims of sources that do not own the release, as a sentence each.
+    pub fn refused_claims(&self) -> Vec<String> {
+        let Some(owner) = self.stored.as_ref().and_then(Stored::record).map(|record| &record.source) else {
+            return Vec::new();
+        };
+        let others = self.heads.keys().filter(|source| *source != owner);
+        others
+            .map(|source| {
+                format!("source {source} claims it too and is refused: it belongs to source {owner}")
+            })
+            .collect()
+    }
+
+    /// Keeps what later passes need of the head, given the record that a pass left.
+    pub fn remember(&mut self, head: &Head, record: &Record) {
+        let Head::Known(desired) = head else { return };
+        if record.stable.as_ref().is_some_and(|stable| stable.version.identity == desired.identity) {
+            self.direct = Some(desired.clone());
+        }
+        let candidate = record.rollout.as_ref().map(|rollout| rollout.candidate.identity());
+        if candidate == Some(&desired.identity) {
+            self.waiting = Some(desired.clone());
+        } else if candidate.is_none() {
+            self.waiting = None;
+        }
+    }
+}
+
+/// All releases. A pass locks its own release for its length; the map only to find it.
+#[derive(Debug, Default)]
+pub struct Memories(Mutex<HashMap<ReleaseKey, Arc<tokio::sync::Mutex<Memory>>>>);
+
+impl Memories {
+    /// Returns a release's memory, an empty one at first.
+    pub fn of(&self, release: &ReleaseKey) -> Arc<tokio::sync::Mutex<Memory>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(release.clone()).or_default())
+    }
+
+    /// Forgets a release.
+    pub fn forget(&self, release: &ReleaseKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(release);
+    }
+}

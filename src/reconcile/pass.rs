@@ -1,0 +1,506 @@
+//! The pass: read, advance, effects, store, apply, report. It never waits, and its only network is the Kubernetes API.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::clock;
+use super::memory::{Memories, Memory};
+use super::queue::{Next, Queue};
+use super::report::Reporter;
+use super::slots::Slots;
+use crate::cluster::Cluster;
+use crate::cluster::apply::WriteError;
+use crate::cluster::record::{RecordError, Stored};
+use crate::cluster::revision::Owner;
+use crate::cluster::view::ViewError;
+use crate::config::Config;
+use crate::evidence::images::Images;
+use crate::evidence::observe::Evidence;
+use crate::event::catalogue::EventSource;
+use crate::event::outbox;
+use crate::model::desired::{Head, Identity};
+use crate::model::image::{ImageRequest, ImageState};
+use crate::model::name::{Namespace, ReleaseKey};
+use crate::model::object::ObjectKey;
+use crate::model::observed::{Known, Observed};
+use crate::model::record::Record;
+use crate::model::rollout::Candidate;
+use crate::model::transition::Transition;
+use crate::model::write::Write;
+use crate::rollout::{self, Advance, Effects, Inputs, view};
+use crate::telemetry::metrics::queue::Stage;
+
+/// Acknowledged events are trimmed with the next write of the record, or after this time by a write of its own.
+const TRIM_AFTER: Duration = Duration::from_secs(30);
+const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
+const BACK_OFF_LONGEST: Duration = Duration::from_mins(1);
+/// How soon a look is tried again while the watches have not seen their initial lists.
+const UNSYNCED: Duration = Duration::from_millis(100);
+/// How soon a release is looked at again for which a person must act first.
+const REFUSED: Duration = Duration::from_mins(1);
+
+/// Why a pass ended early. The variant's name is the metric's label; how soon it is tried again is one `match`.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The watches have not seen their initial lists.
+    #[error("the cluster is not known yet")]
+    Unsynced(#[source] ViewError),
+    /// Somebody else wrote the record or an object; everything is read again.
+    #[error("the record was written by somebody else")]
+    Conflict,
+    /// The record could not be read or stored.
+    #[error("the record could not be read or stored")]
+    Record(#[source] Box<RecordError>),
+    /// A write failed in a way that another time may mend.
+    #[error("an object could not be written")]
+    Write(#[source] Box<WriteError>),
+    /// Nothing may be done until a person acts.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl PassError {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Unsynced(_) => "unsynced",
+            Self::Conflict => "conflict",
+            Self::Record(_) => "record",
+            Self::Write(_) => "write",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    fn retry_in(&self, errors: u32) -> Duration {
+        match self {
+            Self::Unsynced(_) => UNSYNCED,
+            Self::Conflict => Duration::from_millis(20),
+            Self::Record(_) | Self::Write(_) => {
+                BACK_OFF_FIRST.saturating_mul(1 << errors.min(10)).min(BACK_OFF_LONGEST)
+            }
+            Self::Refused(_) => REFUSED,
+        }
+    }
+}
+
+impl From<RecordError> for PassError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Conflict | RecordError::Gone => Self::Conflict,
+            other => Self::Record(Box::new(other)),
+        }
+    }
+}
+
+/// Everything that a pass needs; one for the daemon.
+pub struct Driver {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// What is kept between passes.
+    pub memories: Memories,
+    /// The queue.
+    pub queue: Queue,
+    /// The slots.
+    pub slots: Slots,
+    /// The loop that measures.
+    pub evidence: Evidence,
+    /// The loop that resolves images.
+    pub images: Images,
+    /// Where transitions and records go.
+    pub reporter: Reporter,
+    /// Tells this process's samples from another's.
+    pub session: u64,
+}
+
+/// What a pass read.
+struct Read {
+    namespace: Namespace,
+    head: Head,
+    stored: Stored,
+    observed: Observed,
+}
+
+impl Driver {
+    /// Runs one pass as the leader of `epoch` and says when the next is due.
+    pub async fn pass(&self, release: ReleaseKey, epoch: u64) -> Next {
+        let memory = self.memories.of(&release);
+        let mut memory = memory.lock().await;
+        let begun = Instant::now();
+        let answer = self.steps(&release, &mut memory, epoch).await;
+        let metrics = &self.reporter.metrics().queue;
+        match answer {
+            Ok(next) => {
+                metrics.pass("ok", begun.elapsed());
+                memory.errors = 0;
+                memory.said.clear();
+                next
+            }
+            Err(error) => {
+                metrics.pass(error.label(), begun.elapsed());
+                self.failed(&release, &mut memory, &error)
+            }
+        }
+    }
+
+    fn failed(&self, release: &ReleaseKey, memory: &mut Memory, error: &PassError) -> Next {
+        let retry = error.retry_in(memory.errors);
+        memory.errors = memory.errors.saturating_add(1);
+        if matches!(error, PassError::Conflict | PassError::Record(_)) {
+            memory.stored = None;
+            memory.working = None;
+        }
+        let sentence = chain(error);
+        if memory.said != sentence && !matches!(error, PassError::Unsynced(_) | PassError::Conflict) {
+            tracing::warn!(%release, error = %sentence, retry = ?retry, "a pass ended early");
+            memory.said = sentence;
+        }
+        Next::At(Instant::now() + retry)
+    }
+
+    async fn steps(&self, release: &ReleaseKey, memory: &mut Memory, epoch: u64) -> Result<Next, PassError> {
+        // 1 read (cluster)
+        let Some(read) = self.read(release, memory, epoch).await? else { return Ok(Next::Event) };
+        let now = clock::now();
+        let Some(stored_record) = read.stored.record().cloned() else {
+            return Err(PassError::Refused("its record has a later schema; this version only reads it".to_owned()));
+        };
+        let before = memory.working.clone().unwrap_or_else(|| stored_record.clone());
+        self.want_images(release, &before, &read.head);
+
+        // 2 advance (pure), 3 effects (pure)
+        let begun = Instant::now();
+        let (mut record, transitions, due, effects) = self.decide(release, memory, &read, &before, epoch, now);
+        self.reporter.metrics().queue.stage(Stage::Plan, begun.elapsed());
+
+        // 4 store (cluster): intent first, events in the outbox
+        memory.remember(&read.head, &record);
+        let (stored, written) =
+            self.store(release, memory, read.stored, &stored_record, &mut record, &transitions, now).await?;
+        self.want_images(release, &record, &read.head);
+
+        // 5 apply (cluster): fenced, idempotent
+        let applied = self.apply(release, memory, &read.namespace, &record, effects).await;
+
+        // 6 report
+        self.reporter.report(release, &read.namespace, &stored, &record, &transitions);
+        self.assign(release, &read.namespace, &record, &read.observed);
+        for waiting in self.slots.note(release, Some(&record)) {
+            self.queue.soon(&waiting);
+        }
+        memory.working = Some(record);
+        memory.stored = Some(stored);
+        if applied? || written {
+            self.queue.soon(release);
+        }
+        Ok(due.map_or(Next::Event, |at| Next::At(clock::instant(at))))
+    }
+
+    /// Reads record, head and cluster; `None` where there is nothing to run.
+    async fn read(&self, release: &ReleaseKey, memory: &mut Memory, epoch: u64) -> Result<Option<Read>, PassError> {
+        let begun = Instant::now();
+        let places = self.cluster.view().releases(release);
+        let head = memory.head();
+        let here = places.first().map(|seen| seen.namespace.clone());
+        let wanted = head.desired().map(|desired| desired.namespace.clone());
+        let namespace = match (here.and_then(|text| text.parse::<Namespace>().ok()), wanted) {
+            (Some(here), Some(wanted)) if here != wanted => {
+                let sentence = format!(
+                    "E_MOVED: its Release is in namespace {here} and its environment's rule now says {wanted}: move it by hand, or put the rule back"
+                );
+                return Err(PassError::Refused(sentence));
+            }
+            (Some(namespace), _) | (None, Some(namespace)) => namespace,
+            (None, None) => {
+                self.forget(release);
+                return Ok(None);
+            }
+        };
+        self.refresh(release, memory, &namespace, places.first().map(|seen| seen.generation)).await?;
+        if memory.stored.as_ref().is_none_or(|stored| matches!(stored.contents, crate::cluster::record::Contents::Empty)) {
+            let Some(()) = self.found(release, memory, &namespace, &head, epoch).await? else { return Ok(None) };
+        }
+        let Some(stored) = memory.stored.clone() else { return Ok(None) };
+        // The owner may only now be known.
+        let head = memory.head();
+        let keys = wanted_keys(release, &namespace, &head, stored.record());
+        let mut observed = self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
+        let kept: Vec<ObjectKey> = observed
+            .revisions
+            .values()
+            .filter_map(Known::present)
+            .flat_map(|revision| revision.objects.iter().map(|manifest| manifest.key.clone()))
+            .filter(|key| !observed.objects.contains_key(key))
+            .collect();
+        if !kept.is_empty() {
+            let keys: Vec<ObjectKey> = keys.into_iter().chain(kept).collect();
+            observed = self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
+        }
+        observed.refusals = memory.refusals.clone();
+        self.reporter.metrics().queue.stage(Stage::Observe, begun.elapsed());
+        Ok(Some(Read { namespace, head, stored, observed }))
+    }
+
+    /// Reads the record where it is not known, or where people changed its `spec`.
+    async fn refresh(
+        &self,
+        release: &ReleaseKey,
+        memory: &mut Memory,
+        namespace: &Namespace,
+        generation: Option<u64>,
+    ) -> Result<(), PassError> {
+        let known = memory.stored.as_ref().map(|stored| stored.generation);
+        let gone = generation.is_none() && known.is_some();
+        if known.is_some() && !gone && known >= generation {
+            return Ok(());
+        }
+        let stored = self.cluster.read_record(release, namespace).await?;
+        let same = match (&stored, &memory.stored) {
+            (Some(new), Some(old)) => new.uid == old.uid && new.raw_status == old.raw_status,
+            _ => false,
+        };
+        if !same {
+            memory.working = None;
+        }
+        memory.stored = stored;
+        Ok(())
+    }
+
+    /// There is no record: a first deploy, or a record that was lost.
+    async fn found(
+        &self,
+        release: &ReleaseKey,
+        memory: &mut Memory,
+        namespace: &Namespace,
+        head: &Head,
+        epoch: u64,
+    ) -> Result<Option<()>, PassError> {
+        let Head::Known(desired) = head else { return Ok(None) };
+        let keys = wanted_keys(release, namespace, head, None);
+        let observed = self.cluster.observe(release, namespace, &keys).await.map_err(PassError::Unsynced)?;
+        match observed.namespace {
+            Known::Present(()) => {}
+            Known::Unknown => return Err(PassError::Refused(format!("namespace {namespace} could not be read"))),
+            Known::Absent => self.make_namespace(release, namespace).await?,
+        }
+        let owner = Owner { release, namespace, team: &desired.team };
+        let rebuilt = rollout::rebuild(release, desired, &observed, epoch, clock::now());
+        if let Some(keep) = &rebuilt.keep {
+            self.cluster.execute(owner, keep).await.map_err(|error| PassError::Write(Box::new(error)))?;
+        }
+        let stored = self.cluster.create_record(owner).await?;
+        let mut record = rebuilt.record;
+        let source = self.event_source(&stored, namespace);
+        for transition in &rebuilt.transitions {
+            outbox::outbox_push(&mut record, &source, transition);
+        }
+        let stored = self.cluster.store_record(release, &stored, &record).await?;
+        self.reporter.report(release, namespace, &stored, &record, &rebuilt.transitions);
+        memory.working = None;
+        memory.stored = Some(stored);
+        Ok(Some(()))
+    }
+
+    async fn make_namespace(&self, release: &ReleaseKey, namespace: &Namespace) -> Result<(), PassError> {
+        let environment = self.config.environments.get(&release.environment);
+        if environment.is_some_and(|environment| environment.create_namespace) {
+            let made = self.cluster.ensure_namespace(namespace).await;
+            return made.map_err(|error| PassError::Refused(format!("namespace {namespace} could not be created: {error}")));
+        }
+        Err(PassError::Refused(format!(
+            "namespace {namespace} does not exist: create it, or set create_namespace for environment {}",
+            release.environment
+        )))
+    }
+
+    fn decide(
+        &self,
+        release: &ReleaseKey,
+        memory: &Memory,
+        read: &Read,
+        before: &Record,
+        epoch: u64,
+        now: Timestamp,
+    ) -> (Record, Vec<Transition>, Option<Timestamp>, Effects) {
+        let images = self.known_images(release, before, &read.head);
+        let samples = self.evidence.samples(release);
+        let input = Inputs {
+            release,
+            namespace: &read.namespace,
+            head: &read.head,
+            waiting: memory.waiting.as_deref(),
+            direct: memory.direct.as_deref(),
+            images: &images,
+            observed: &read.observed,
+            samples: samples.as_ref(),
+            commands: &read.stored.spec.commands,
+            suspended: read.stored.spec.suspend,
+            slot: self.slots.available(release),
+            session: self.session,
+            epoch,
+            now,
+        };
+        let Advance { mut record, transitions, due } = rollout::advance(before, &input);
+        let effects = rollout::effects(&mut record, &input);
+        (record, transitions, due, effects)
+    }
+
+    /// Stores what is worth a write; true if something was written.
+    #[allow(clippy::too_many_arguments)] // Each is one thing that storing rests on.
+    async fn store(
+        &self,
+        release: &ReleaseKey,
+        memory: &mut Memory,
+        previous: Stored,
+        before: &Record,
+        record: &mut Record,
+        transitions: &[Transition],
+        now: Timestamp,
+    ) -> Result<(Stored, bool), PassError> {
+        let source = self.event_source(&previous, &previous.namespace);
+        for transition in transitions {
+            if let Some(dropped) = outbox::outbox_push(record, &source, transition) {
+                tracing::warn!(%release, sentence = %dropped.sentence, "the outbox is full");
+            }
+        }
+        let waited = memory.acknowledged.is_some_and(|(_, since)| rollout::gates::elapsed(since, now) >= TRIM_AFTER);
+        if !rollout::must_store(before, record) && !waited {
+            return Ok((previous, false));
+        }
+        if let Some((sequence, _)) = memory.acknowledged.take() {
+            outbox::outbox_trim(record, sequence);
+        }
+        let begun = Instant::now();
+        let stored = self.cluster.store_record(release, &previous, record).await?;
+        self.reporter.metrics().queue.stage(Stage::Record, begun.elapsed());
+        let moved = rollout::must_store(before, record);
+        Ok((stored, moved))
+    }
+
+    /// Executes the writes in order. A refusal is kept for the next decision; what another time may mend ends the pass.
+    async fn apply(
+        &self,
+        release: &ReleaseKey,
+        memory: &mut Memory,
+        namespace: &Namespace,
+        record: &Record,
+        effects: Effects,
+    ) -> Result<bool, PassError> {
+        let begun = Instant::now();
+        if effects.namespace_missing {
+            self.make_namespace(release, namespace).await?;
+            return Ok(true);
+        }
+        let owner = Owner { release, namespace, team: &record.team };
+        let mut applied = false;
+        for write in &effects.writes {
+            match self.cluster.execute(owner, write).await {
+                Ok(_) => {
+                    applied = true;
+                    if let Some(key) = key_of(write) {
+                        memory.refusals.remove(key);
+                    }
+                }
+                Err(error) => match (error.refusal(), key_of(write)) {
+                    (Some(refusal), Some(key)) => {
+                        tracing::warn!(%release, object = %key, verb = write.verb(), %refusal, "a write was refused");
+                        memory.refusals.insert(key.clone(), refusal);
+                        return Err(PassError::Write(Box::new(error)));
+                    }
+                    _ if matches!(error, WriteError::Conflict { .. }) => return Err(PassError::Conflict),
+                    _ => return Err(PassError::Write(Box::new(error))),
+                },
+            }
+        }
+        if applied {
+            self.reporter.metrics().queue.stage(Stage::Apply, begun.elapsed());
+        }
+        Ok(applied)
+    }
+
+    fn assign(&self, release: &ReleaseKey, namespace: &Namespace, record: &Record, observed: &Observed) {
+        let view = view::View::new(release, namespace.as_str(), observed);
+        self.evidence.assign(release, rollout::assignment(record, namespace, &view, observed));
+    }
+
+    /// Asks for the images of the head and of the waiting candidate; nothing where stable runs what the head asks for.
+    fn want_images(&self, release: &ReleaseKey, record: &Record, head: &Head) {
+        let mut wanted: Vec<(Identity, ImageRequest)> = Vec::new();
+        if let Some(Candidate::Waiting { identity, image, .. }) =
+            record.rollout.as_ref().map(|rollout| &rollout.candidate)
+        {
+            wanted.push((identity.clone(), image.clone()));
+        }
+        if let Head::Known(desired) = head {
+            let stable = record.stable.as_ref().is_some_and(|stable| stable.version.identity == desired.identity);
+            let running = record.rollout.as_ref().and_then(|rollout| rollout.candidate.version());
+            let pinned = running.is_some_and(|version| version.identity == desired.identity);
+            let already = wanted.iter().any(|(identity, _)| *identity == desired.identity);
+            if !stable && !pinned && !already {
+                wanted.push((desired.identity.clone(), desired.image.clone()));
+            }
+        }
+        self.images.want(release, &wanted);
+    }
+
+    fn known_images(&self, release: &ReleaseKey, record: &Record, head: &Head) -> BTreeMap<Identity, ImageState> {
+        let candidate = record.rollout.as_ref().map(|rollout| rollout.candidate.identity());
+        let head = head.desired().map(|desired| &desired.identity);
+        let known = candidate.into_iter().chain(head);
+        known.map(|identity| (identity.clone(), self.images.state_of(release, identity))).collect()
+    }
+
+    fn event_source(&self, stored: &Stored, namespace: &Namespace) -> EventSource {
+        EventSource {
+            release_uid: stored.uid.clone(),
+            cluster: self.config.cluster.name.clone(),
+            namespace: namespace.to_string(),
+        }
+    }
+
+    /// Neither a source nor the cluster knows the release any more.
+    fn forget(&self, release: &ReleaseKey) {
+        self.evidence.assign(release, None);
+        self.images.want(release, &[]);
+        self.reporter.forget(release);
+        for waiting in self.slots.note(release, None) {
+            self.queue.soon(&waiting);
+        }
+    }
+}
+
+/// The objects that a pass must know about: what the inventory has, what the head asks for, and the two Deployments.
+fn wanted_keys(release: &ReleaseKey, namespace: &Namespace, head: &Head, record: Option<&Record>) -> Vec<ObjectKey> {
+    let mut keys = vec![
+        view::stable_key(release, namespace.as_str()),
+        view::canary_key(release, namespace.as_str()),
+    ];
+    keys.extend(record.into_iter().flat_map(|record| record.inventory.keys().cloned()));
+    keys.extend(head.desired().into_iter().flat_map(|desired| desired.objects.iter().map(|manifest| manifest.key.clone())));
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+fn key_of(write: &Write) -> Option<&ObjectKey> {
+    match write {
+        Write::Apply { manifest, .. } => Some(&manifest.key),
+        Write::Scale { key, .. } | Write::Delete { key, .. } => Some(key),
+        Write::SaveRevision { .. } | Write::MarkRevision { .. } | Write::DropRevision { .. } => None,
+    }
+}
+
+/// Returns an error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        sentence = format!("{sentence}: {error}");
+        cause = error.source();
+    }
+    sentence
+}

@@ -1,0 +1,150 @@
+//! The queue: release keys, each at most once, the earliest deadline wins, one pass of a key at a time, a bounded number at once.
+//! The scheduling is kube's; the runner is ours, since kube's controller runs only keys that are in its store and drops deletions.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use kube::runtime::scheduler::{ScheduleRequest, scheduler};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::name::ReleaseKey;
+
+/// The sending half; cheap to clone. Memory is bounded by the number of releases: a key that waits already is not sent again.
+#[derive(Clone)]
+pub struct Queue {
+    requests: mpsc::UnboundedSender<ScheduleRequest<ReleaseKey>>,
+    waiting: Arc<Mutex<HashSet<ReleaseKey>>>,
+}
+
+/// The receiving half.
+pub struct Requests {
+    requests: mpsc::UnboundedReceiver<ScheduleRequest<ReleaseKey>>,
+    waiting: Arc<Mutex<HashSet<ReleaseKey>>>,
+}
+
+/// When a release is to be looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// When something happens.
+    Event,
+    /// Then, if nothing happens before.
+    At(Instant),
+}
+
+impl Queue {
+    /// Makes a queue.
+    pub fn new() -> (Self, Requests) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let waiting = Arc::new(Mutex::default());
+        (Self { requests: sender, waiting: Arc::clone(&waiting) }, Requests { requests: receiver, waiting })
+    }
+
+    /// Asks for a pass at once.
+    pub fn soon(&self, release: &ReleaseKey) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.insert(release.clone()) {
+            // The receiver is gone only when the daemon stops.
+            let request = ScheduleRequest { message: release.clone(), run_at: Instant::now() };
+            let _ = self.requests.send(request);
+        }
+    }
+
+    /// Returns how many releases wait for a pass that is due.
+    pub fn depth(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn at(&self, release: ReleaseKey, run_at: Instant) {
+        let _ = self.requests.send(ScheduleRequest { message: release, run_at });
+    }
+}
+
+/// Runs passes until `shutdown`; those under way are finished.
+pub async fn run<F, P>(queue: Queue, requests: Requests, most: usize, shutdown: CancellationToken, pass: F)
+where
+    F: Fn(ReleaseKey) -> P,
+    P: Future<Output = Next>,
+{
+    let Requests { requests, waiting } = requests;
+    let requests = futures::stream::unfold(requests, |mut requests| async move {
+        requests.recv().await.map(|request| (request, requests))
+    });
+    let mut scheduled = pin!(scheduler(requests));
+    let mut active: HashSet<ReleaseKey> = HashSet::new();
+    let mut passes = FuturesUnordered::new();
+    loop {
+        let room = active.len() < most;
+        let next = scheduled.as_mut().hold_unless(|release| room && !active.contains(release));
+        let mut next = pin!(next);
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some((release, next)) = passes.next(), if !passes.is_empty() => {
+                let release: ReleaseKey = release;
+                active.remove(&release);
+                if let Next::At(at) = next {
+                    queue.at(release, at);
+                }
+            }
+            Some(release) = next.next() => {
+                waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&release);
+                active.insert(release.clone());
+                let running = pass(release.clone());
+                passes.push(async move { (release, running.await) });
+            }
+        }
+    }
+    while passes.next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_runs_once_however_often_it_is_asked_for_and_never_twice_at_once() {
+        let (queue, requests) = Queue::new();
+        let key: ReleaseKey = "a.b".parse().unwrap();
+        for _ in 0..1000 {
+            queue.soon(&key);
+        }
+        assert_eq!(queue.depth(), 1);
+        let shutdown = CancellationToken::new();
+        let (runs, running) = (RefCell::new(0), RefCell::new(0));
+        let pass = |release: ReleaseKey| {
+            let (runs, running, queue, shutdown) = (&runs, &running, queue.clone(), shutdown.clone());
+            async move {
+                *running.borrow_mut() += 1;
+                assert_eq!(*running.borrow(), 1);
+                if *runs.borrow() == 0 {
+                    // Asked for while it runs: it runs once more, afterwards.
+                    queue.soon(&release);
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                *running.borrow_mut() -= 1;
+                *runs.borrow_mut() += 1;
+                match *runs.borrow() {
+                    2 => Next::At(Instant::now() + Duration::from_secs(60)),
+                    3 => {
+                        shutdown.cancel();
+                        Next::Event
+                    }
+                    _ => Next::Event,
+                }
+            }
+        };
+        let begun = Instant::now();
+        run(queue.clone(), requests, 4, shutdown.clone(), pass).await;
+        assert_eq!(*runs.borrow(), 3);
+        assert!(begun.elapsed() >= Duration::from_secs(63));
+    }
+}

@@ -1,0 +1,81 @@
+//! The entry: record × inputs → record′. One call takes at most one step of the machine; a pass that stored something is followed
+//! by another at once.
+
+use super::input::{Advance, Inputs};
+use super::machine::Machine;
+use super::view::stable_key;
+use crate::model::desired::Mode;
+use crate::model::record::{COMMANDS, HELD, HISTORY, Record};
+use crate::model::rollout::Phase;
+
+/// Decides. Same inputs, same answer; nothing is read but what is given.
+///
+/// The order matters: what the head says is noted first, commands come before gates, and only then does the phase decide.
+pub fn advance(record: &Record, input: &Inputs<'_>) -> Advance {
+    let mut machine = Machine::new(record, input);
+    machine.record.epoch = machine.record.epoch.max(input.epoch);
+    machine.note_head();
+    machine.obey();
+    machine.note_drift();
+    match machine.record.rollout.as_ref().map(|rollout| rollout.phase) {
+        None => machine.idle(),
+        Some(Phase::Preparing) => machine.preparing(),
+        Some(Phase::Progressing) => machine.progressing(),
+        Some(Phase::Promoting) => machine.promoting(),
+        Some(Phase::Baking) => machine.baking(),
+        Some(Phase::RollingBack) => machine.rolling_back(),
+    }
+    machine.describe();
+    let Machine { mut record, transitions, due, .. } = machine;
+    keep_newest(&mut record.held, HELD);
+    keep_newest(&mut record.history, HISTORY);
+    while record.commands.len() > COMMANDS {
+        let oldest = record.commands.iter().min_by_key(|(_, result)| result.at).map(|(id, _)| id.clone());
+        let Some(oldest) = oldest else { break };
+        record.commands.remove(&oldest);
+    }
+    Advance { record, transitions, due }
+}
+
+fn keep_newest<V>(map: &mut std::collections::BTreeMap<u64, V>, most: usize) {
+    while map.len() > most {
+        map.pop_first();
+    }
+}
+
+impl Machine<'_> {
+    /// Takes over what belongs to no version: who owns the release, how many pods, whether it is acted on.
+    fn note_head(&mut self) {
+        let Some(desired) = self.input.head.desired() else { return };
+        self.record.team = desired.team.clone();
+        if self.record.replicas != desired.replicas {
+            self.record.replicas = desired.replicas;
+            if self.record.rollout.is_none() && self.record.stable.is_some() {
+                self.record.applying.insert(stable_key(self.input.release, self.input.namespace.as_str()));
+            }
+        }
+        // A switch during a rollout takes effect when it ends.
+        if self.record.rollout.is_none() {
+            self.record.mode = desired.mode;
+        }
+        let commit = desired.revision.commit.as_str();
+        if self
+            .record
+            .head
+            .as_ref()
+            .is_none_or(|head| head.commit != commit || head.identity != desired.identity)
+        {
+            self.record.head = Some(crate::model::record::HeadSeen {
+                commit: commit.to_owned(),
+                identity: desired.identity.clone(),
+                subject: desired.revision.subject.clone(),
+                seen_at: self.input.now,
+            });
+        }
+    }
+
+    /// Tells whether the daemon acts on this release.
+    pub fn acts(&self) -> bool {
+        self.record.mode == Mode::Apply
+    }
+}

@@ -1,0 +1,61 @@
+//! What the evidence loop is to measure for the running stage.
+
+use super::machine::tracks;
+use super::objects;
+use super::view::View;
+use crate::model::name::Namespace;
+use crate::model::object::Manifest;
+use crate::model::observed::{Known, Observed, PodView};
+use crate::model::policy::CheckKind;
+use crate::model::record::Record;
+use crate::model::rollout::Phase;
+use crate::model::samples::{Assignment, Target, Track};
+
+/// Returns the assignment of a record's running stage; none where nothing is to be measured.
+pub fn assignment(
+    record: &Record,
+    namespace: &Namespace,
+    view: &View,
+    observed: &Observed,
+) -> Option<Assignment> {
+    let rollout = record.rollout.as_ref()?;
+    let measured = matches!(rollout.phase, Phase::Progressing | Phase::Promoting | Phase::Baking);
+    let traffic = rollout.policy.rollback.max_error_rate.is_some();
+    if !measured || (rollout.policy.health.kind == CheckKind::None && !traffic) {
+        return None;
+    }
+    let (candidate, stable) = tracks(rollout, view);
+    let targets = |pods: &[PodView], track: Track| -> Vec<Target> {
+        let ready = pods.iter().filter(|pod| pod.disrupted.is_none());
+        ready
+            .filter_map(|pod| {
+                Some(Target {
+                    uid: pod.uid.clone(),
+                    namespace: namespace.to_string(),
+                    name: pod.name.clone(),
+                    ip: pod.ip.clone()?,
+                    track,
+                    ready_since: pod.ready_since?,
+                })
+            })
+            .collect()
+    };
+    let mut pods = targets(&candidate, Track::Candidate);
+    pods.extend(targets(&stable, Track::Stable));
+    let body = observed.revisions.get(&rollout.number).and_then(Known::present);
+    let port = body.and_then(|body| objects::workload(&body.objects)).and_then(container_port);
+    Some(Assignment {
+        rollout: rollout.number,
+        stage: rollout.stage.number,
+        health: rollout.policy.health.clone(),
+        traffic,
+        source: rollout.traffic_source,
+        metrics_port: port.unwrap_or(rollout.policy.health.port),
+        pods,
+    })
+}
+
+fn container_port(manifest: &Manifest) -> Option<u16> {
+    let port = manifest.body.pointer("/spec/template/spec/containers/0/ports/0/containerPort")?.as_u64()?;
+    u16::try_from(port).ok()
+}

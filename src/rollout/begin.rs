@@ -1,0 +1,263 @@
+//! What starts a rollout, and Preparing: waiting for image and slot while nothing is changed in the cluster.
+
+use super::gates::elapsed;
+use super::hold;
+use super::machine::{Machine, is_canary};
+use super::view::Workload;
+use crate::model::desired::{Desired, Head};
+use crate::model::duration::rough;
+use crate::model::image::{Image, ImageState};
+use crate::model::observed::{Known, Live};
+use crate::model::policy::Strategy;
+use crate::model::record::OUTBOX_ENTRIES;
+use crate::model::rollout::{Candidate, Mark, Phase, Rollout, StageState, Version};
+use crate::model::transition::Kind;
+use crate::model::verdict::{Gate, Verdict};
+
+impl Machine<'_> {
+    /// Nothing runs: decides whether the head starts a rollout.
+    pub fn idle(&mut self) {
+        self.watch_stable();
+        let Head::Known(desired) = self.input.head else { return };
+        let stable = self.record.stable.as_ref();
+        if stable.is_some_and(|stable| stable.version.identity == desired.identity) {
+            return;
+        }
+        if !self.acts() || self.input.suspended || !desired.auto_deploy {
+            return;
+        }
+        self.release_parked(&desired.identity);
+        if hold::holding(&self.record, &desired.identity).is_some() || self.outbox_full() {
+            return;
+        }
+        self.begin(desired, false);
+    }
+
+    /// With the broker away and the outbox full of what may not be dropped, new rollouts wait; rollbacks never do.
+    pub fn outbox_full(&self) -> bool {
+        self.record.outbox.len() >= OUTBOX_ENTRIES
+    }
+
+    /// Begins a rollout of `desired`; `over`: on top of the template of a rolling one that it superseded.
+    pub fn begin(&mut self, desired: &Desired, over: bool) {
+        let now = self.input.now;
+        let number = self.record.rollouts.saturating_add(1);
+        self.record.rollouts = number;
+        let deadline = desired.policy.progress_deadline;
+        let forward = self.record.unavailable_since.is_some_and(|since| elapsed(since, now) >= deadline);
+        self.record.rollout = Some(Rollout {
+            number,
+            candidate: Candidate::Waiting {
+                identity: desired.identity.clone(),
+                revision: desired.revision.clone(),
+                image: desired.image.clone(),
+                platform: desired.platform.clone(),
+            },
+            first: self.record.stable.is_none(),
+            forward,
+            policy: desired.policy.clone(),
+            phase: Phase::Preparing,
+            phase_since: now,
+            started_at: now,
+            step: 0,
+            step_since: now,
+            progress_at: now,
+            progress_pods: 0,
+            stage: StageState::default(),
+            traffic_source: None,
+            ending: None,
+            frozen_since: None,
+            template_moved: false,
+            stable_ready: false,
+            proven: false,
+            over,
+        });
+        let revision = desired.revision.clone();
+        let sentence =
+            format!("commit {} by {}: {}", revision.commit.short(), revision.author, revision.subject);
+        self.say(Kind::ChangeSeen { revision: revision.clone() }, sentence);
+        let sentence =
+            format!("rollout {number} of version {} waits for its image", desired.identity.short());
+        self.say(Kind::Queued { revision }, sentence);
+    }
+
+    /// Waiting for image, kept revision, slot; then the first change of the cluster is allowed.
+    pub fn preparing(&mut self) {
+        if self.supersede() {
+            return;
+        }
+        let Some(rollout) = self.record.rollout.clone() else { return };
+        match &rollout.candidate {
+            Candidate::Waiting { identity, revision, platform, .. } => {
+                let state = self.input.images.get(identity).cloned().unwrap_or(ImageState::Unasked);
+                match state {
+                    ImageState::Resolved(image) => {
+                        let version = Version {
+                            identity: identity.clone(),
+                            revision: revision.clone(),
+                            image,
+                            platform: platform.clone(),
+                        };
+                        self.image_found(version);
+                    }
+                    other => self.image_missing(&rollout, &other),
+                }
+            }
+            Candidate::Ready(version) => {
+                let version = version.clone();
+                self.prepared(&rollout, &version);
+            }
+        }
+    }
+
+    fn image_found(&mut self, version: Version) {
+        let Some(rollout) = self.record.rollout.as_mut() else { return };
+        rollout.candidate = Candidate::Ready(version);
+        rollout.phase_since = self.input.now;
+    }
+
+    fn image_missing(&mut self, rollout: &Rollout, state: &ImageState) {
+        let (reason, limit) = match state {
+            ImageState::Absent { reason } => (reason.clone(), rollout.policy.image_wait),
+            ImageState::Unknown { reason } => {
+                let limit = rollout.policy.image_wait.saturating_add(rollout.policy.rollback.unknown_timeout);
+                (reason.clone(), limit)
+            }
+            _ => ("the registry was not asked yet".to_owned(), rollout.policy.image_wait),
+        };
+        if self.overdue(rollout.started_at, limit) {
+            let reason = format!("no image after {}: {reason}", rough(limit));
+            self.park(Verdict::unknown(Gate::Image, reason));
+        }
+    }
+
+    fn prepared(&mut self, rollout: &Rollout, version: &Version) {
+        if let Some(reason) = self.foreign_object() {
+            self.park(Verdict::unknown(Gate::Cluster, reason));
+            return;
+        }
+        if let Some(reason) = self.input.observed.refusals.values().next() {
+            let reason = reason.clone();
+            if self.overdue(rollout.phase_since, rollout.policy.progress_deadline) {
+                self.park(Verdict::unknown(Gate::Cluster, reason));
+                return;
+            }
+        }
+        let kept = self.input.observed.revisions.get(&rollout.number);
+        let Some(Known::Present(body)) = kept else {
+            // Neither kept nor in memory: its commit was superseded while this process was away, or Git is. Nothing was changed.
+            if self.input.waiting.is_none() && matches!(kept, Some(Known::Absent) | None) {
+                self.take_from_head(rollout);
+            }
+            return;
+        };
+        if body.mark != Mark::Candidate || self.input.observed.namespace != Known::Present(()) {
+            return;
+        }
+        if !self.input.slot && !rollout.over {
+            return;
+        }
+        self.start(rollout, version);
+    }
+
+    /// The objects of a waiting candidate are gone; only the head can supply them again.
+    fn take_from_head(&mut self, rollout: &Rollout) {
+        let same = self
+            .input
+            .head
+            .desired()
+            .is_some_and(|desired| &desired.identity == rollout.candidate.identity());
+        if !same && self.overdue(rollout.phase_since, rollout.policy.progress_deadline) {
+            self.park(Verdict::unknown(
+                Gate::Image,
+                "its objects are no longer known: Git was away when it was prepared",
+            ));
+        }
+    }
+
+    fn start(&mut self, rollout: &Rollout, version: &Version) {
+        if !rollout.over && self.same_template(rollout) {
+            self.promote();
+            return;
+        }
+        let first = rollout.first;
+        let what = match (first, rollout.forward, rollout.policy.strategy) {
+            (true, ..) => "first deploy",
+            (_, true, _) => "stable has no available pod: rolling forward",
+            (_, _, Strategy::Canary) => "canary",
+            (_, _, Strategy::Rolling) => "rolling",
+        };
+        let sentence = format!(
+            "rollout {} started: {what}, commit {}, image {}",
+            rollout.number,
+            version.revision.commit.short(),
+            version.image.digest.short()
+        );
+        self.say(Kind::Started { candidate: version.clone(), first }, sentence);
+        let canary = is_canary(rollout) && self.record.replicas > 0;
+        let stepped = rollout.policy.steps.first().is_some_and(|step| step.weight < 100);
+        if canary && stepped {
+            self.enter(Phase::Progressing);
+        } else {
+            self.enter(Phase::Promoting);
+            if let Some(rollout) = self.record.rollout.as_mut() {
+                rollout.template_moved = true;
+            }
+        }
+    }
+
+    /// Tells whether the candidate's pods would equal stable's byte for byte, whatever the identities say.
+    fn same_template(&self, rollout: &Rollout) -> bool {
+        let template = |number: u64| {
+            let body = self.input.observed.revisions.get(&number).and_then(Known::present)?;
+            super::objects::workload(&body.objects)?.body.pointer("/spec/template").cloned()
+        };
+        let Some(stable) = self.record.stable.as_ref() else { return false };
+        template(stable.rollout).is_some_and(|stable| template(rollout.number) == Some(stable))
+    }
+
+    /// Returns why the release may not write its objects: one of them exists and is somebody else's.
+    fn foreign_object(&self) -> Option<String> {
+        let observed = self.input.observed;
+        let desired = self.input.waiting.or(self.input.head.desired())?;
+        desired.objects.iter().find_map(|manifest| {
+            let live = observed.object(&manifest.key).present()?;
+            let ours = super::effects::is_ours(&self.record, self.input.release, &manifest.key, live);
+            (!ours).then(|| {
+                format!(
+                    "{} {}/{} exists and is not managed by idp: adopt it, rename the service, or delete it",
+                    manifest.key.kind, manifest.key.namespace, manifest.key.name
+                )
+            })
+        })
+    }
+
+    /// Notes since when stable has no available pod, and that it is healthy again after a failed rollout.
+    pub fn watch_stable(&mut self) {
+        let Some(workload) = self.view.stable.present() else { return };
+        let (ready, complete) = (workload.ready(), complete(workload, self.record.replicas));
+        if ready == 0 && self.record.replicas > 0 && self.record.stable.is_some() {
+            self.record.unavailable_since = self.record.unavailable_since.or(Some(self.input.now));
+        } else {
+            self.record.unavailable_since = None;
+        }
+        let stable = self.record.stable.as_ref().map(|stable| stable.version.clone());
+        if let Some(version) = stable.filter(|_| self.record.incident && complete) {
+            self.record.incident = false;
+            let sentence = format!("healthy again with commit {}", version.revision.commit.short());
+            self.say(Kind::HealthyAgain { version }, sentence);
+        }
+    }
+}
+
+fn complete(workload: &Workload, wanted: u32) -> bool {
+    workload.settled && workload.ready() >= wanted
+}
+
+/// Returns the pinned image of a live Deployment's container `app`, for records that are rebuilt.
+pub fn image_of(live: &Live) -> Option<Image> {
+    let containers = live.object.pointer("/spec/template/spec/containers")?.as_array()?;
+    let text = containers.first()?.get("image")?.as_str()?;
+    let (repository, digest) = text.split_once('@')?;
+    Some(Image { repository: repository.to_owned(), tag: None, digest: digest.parse().ok()? })
+}

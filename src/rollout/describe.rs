@@ -1,0 +1,241 @@
+//! How a release shows: phase, health, sync, weight, one sentence, conditions. Derived anew on every pass; nothing is decided on it.
+
+use super::hold;
+use super::machine::{Machine, is_canary};
+use super::view::Workload;
+use crate::model::desired::{Head, Mode};
+use crate::model::duration::rough;
+use crate::model::observed::Known;
+use crate::model::record::{Condition, Health, Sync};
+use crate::model::rollout::{Candidate, Hold, Phase, Rollout};
+
+impl Machine<'_> {
+    /// Writes what people read.
+    pub fn describe(&mut self) {
+        self.record.phase = self.phase_word();
+        self.record.health = self.health();
+        self.record.sync = self.sync();
+        let (asked, real) = self.weights();
+        (self.record.weight, self.record.real_weight) = (asked, real);
+        if let Some(stable) = &self.record.stable {
+            self.record.revision = stable.version.revision.commit.short().to_owned();
+        }
+        self.record.message = self.sentence();
+        self.conditions();
+    }
+
+    fn phase_word(&self) -> String {
+        if let Some(rollout) = &self.record.rollout {
+            rollout.phase.name().to_owned()
+        } else {
+            let failed = self.record.stable.is_none() && !self.record.history.is_empty();
+            if failed { "Failed".to_owned() } else { "Stable".to_owned() }
+        }
+    }
+
+    fn health(&self) -> Health {
+        let wanted = self.record.replicas;
+        let stable = match &self.view.stable {
+            Known::Unknown => return Health::Unknown,
+            Known::Absent if self.record.stable.is_none() && self.record.history.is_empty() => {
+                Health::Progressing
+            }
+            Known::Absent => Health::Missing,
+            Known::Present(workload) if wanted > 0 && workload.ready() == 0 => match &self.record.rollout {
+                Some(rollout) if rollout.first => Health::Progressing,
+                _ => Health::Degraded,
+            },
+            Known::Present(workload) if workload.settled && workload.ready() >= wanted => Health::Healthy,
+            Known::Present(_) => Health::Progressing,
+        };
+        let first_failed =
+            self.record.rollout.is_none() && self.record.stable.is_none() && !self.record.history.is_empty();
+        match &self.record.rollout {
+            None if first_failed => stable.max(Health::Degraded),
+            None => stable,
+            Some(rollout) if rollout.ending.is_some() || rollout.frozen_since.is_some() => {
+                stable.max(Health::Degraded)
+            }
+            Some(_) => stable.max(Health::Progressing),
+        }
+    }
+
+    fn sync(&self) -> Sync {
+        match self.input.head {
+            Head::None { .. } => self.record.sync,
+            Head::KeepLast { .. } => Sync::Invalid,
+            Head::Known(desired) => {
+                let same = self
+                    .record
+                    .stable
+                    .as_ref()
+                    .is_some_and(|stable| stable.version.identity == desired.identity);
+                let quiet = self.record.drifted.is_empty() && self.record.applying.is_empty();
+                if same && quiet && self.record.rollout.is_none() { Sync::Synced } else { Sync::OutOfSync }
+            }
+        }
+    }
+
+    /// The share that the candidate was asked to have, and has.
+    fn weights(&self) -> (u8, u8) {
+        let Some(rollout) = &self.record.rollout else { return (0, 0) };
+        let real = self.sizes().spec.share();
+        match rollout.phase {
+            Phase::Preparing | Phase::RollingBack => (0, if is_canary(rollout) { real } else { 0 }),
+            Phase::Progressing => {
+                (rollout.policy.steps.get(rollout.step as usize).map_or(0, |step| step.weight), real)
+            }
+            Phase::Promoting | Phase::Baking => (100, self.template_share(rollout)),
+        }
+    }
+
+    /// The share of ready pods that run the candidate while stable's Deployment rolls.
+    fn template_share(&self, rollout: &Rollout) -> u8 {
+        let (candidate, stable) = super::machine::tracks(rollout, &self.view);
+        let ready = |pods: &[crate::model::observed::PodView]| {
+            u32::try_from(pods.iter().filter(|pod| pod.ready_since.is_some()).count()).unwrap_or(u32::MAX)
+        };
+        super::size::Pair { stable: ready(&stable), candidate: ready(&candidate) }.share()
+    }
+
+    fn sentence(&self) -> String {
+        match &self.record.rollout {
+            Some(rollout) => self.running_sentence(rollout),
+            None => self.resting_sentence(),
+        }
+    }
+
+    fn resting_sentence(&self) -> String {
+        let head = match self.input.head {
+            Head::None { reason } | Head::KeepLast { reason, .. } => return reason.clone(),
+            Head::Known(desired) => desired,
+        };
+        let stable = self.record.stable.as_ref();
+        if let Some((number, held)) = hold::holding(&self.record, &head.identity) {
+            let word = if held.hold == Hold::Held { "held" } else { "parked" };
+            return format!(
+                "version {} is {word} since rollout {number}: {}",
+                head.identity.short(),
+                held.verdict
+            );
+        }
+        if stable.is_some_and(|stable| stable.version.identity == head.identity) {
+            return format!("commit {} runs", self.record.revision);
+        }
+        if self.record.mode == Mode::Observe {
+            return format!("observing: version {} is not applied", head.identity.short());
+        }
+        if self.input.suspended {
+            return "suspended: nothing new starts".to_owned();
+        }
+        if !head.auto_deploy {
+            return format!("auto_deploy is false: version {} waits", head.identity.short());
+        }
+        if self.outbox_full() {
+            return "waiting: the outbox is full, the event broker does not answer".to_owned();
+        }
+        format!("version {} is about to start", head.identity.short())
+    }
+
+    fn running_sentence(&self, rollout: &Rollout) -> String {
+        if let Some(ending) = &rollout.ending {
+            return format!("on the way back: {}", ending.verdict);
+        }
+        if rollout.frozen_since.is_some() {
+            return "a gate failed and rollback.auto is false: frozen until abort or a newer version"
+                .to_owned();
+        }
+        let of = rollout.policy.steps.len();
+        match (rollout.phase, &rollout.candidate) {
+            (Phase::Preparing, Candidate::Waiting { identity, .. }) => {
+                match self.input.images.get(identity) {
+                    Some(
+                        crate::model::image::ImageState::Absent { reason }
+                        | crate::model::image::ImageState::Unknown { reason },
+                    ) => {
+                        format!("waiting for its image: {reason}")
+                    }
+                    _ => "waiting for its image".to_owned(),
+                }
+            }
+            (Phase::Preparing, Candidate::Ready(_)) if !self.input.slot && !rollout.over => {
+                "waiting for a slot: max_concurrent_rollouts of the environment is reached".to_owned()
+            }
+            (Phase::Preparing, Candidate::Ready(_)) => match self.input.observed.namespace {
+                Known::Absent => format!("waiting for namespace {}: it does not exist", self.input.namespace),
+                _ => "keeping its objects".to_owned(),
+            },
+            (Phase::Progressing, _) => {
+                let step = rollout.step.saturating_add(1);
+                let pause = rollout
+                    .policy
+                    .steps
+                    .get(rollout.step as usize)
+                    .map_or(std::time::Duration::ZERO, |s| s.pause);
+                if rollout.stage.ready_at.is_some() {
+                    let (seen, all) = (rough(rollout.stage.credited), rough(pause));
+                    format!("step {step} of {of}: observing, {seen} of {all}{}", unknown_clause(rollout))
+                } else {
+                    format!("step {step} of {of}: waiting for its pods")
+                }
+            }
+            (Phase::Promoting, _) => {
+                let ready = self.view.stable.present().map_or(0, Workload::ready_current);
+                format!("promoting: {ready} of {} pods run the candidate", self.record.replicas)
+            }
+            (Phase::Baking, _) => {
+                let all = rough(super::promote::bake(rollout));
+                format!("baking: {} of {all}{}", rough(rollout.stage.credited), unknown_clause(rollout))
+            }
+            (Phase::RollingBack, _) => "on the way back".to_owned(),
+        }
+    }
+
+    fn conditions(&mut self) {
+        let record = &self.record;
+        let ready = match record.health {
+            Health::Healthy => "True",
+            Health::Unknown => "Unknown",
+            _ => "False",
+        };
+        let synced = match record.sync {
+            Sync::Synced => "True",
+            Sync::Unknown => "Unknown",
+            _ => "False",
+        };
+        let held = self
+            .input
+            .head
+            .desired()
+            .is_some_and(|desired| hold::holding(record, &desired.identity).is_some());
+        let word = |yes: bool| if yes { "True" } else { "False" };
+        let message = record.message.clone();
+        let wanted = [
+            ("Ready", ready, record.health.name().to_owned()),
+            ("Synced", synced, record.sync.name().to_owned()),
+            ("Progressing", word(record.rollout.is_some()), record.phase.clone()),
+            ("Held", word(held), if held { "Held".to_owned() } else { "NotHeld".to_owned() }),
+        ];
+        let now = self.input.now;
+        let before = std::mem::take(&mut self.record.conditions);
+        for (kind, status, reason) in wanted {
+            let old = before.iter().find(|condition| condition.kind == kind);
+            let since = old.filter(|old| old.status == status).map_or(now, |old| old.last_transition_time);
+            self.record.conditions.push(Condition {
+                kind: kind.to_owned(),
+                status: status.to_owned(),
+                reason,
+                message: message.clone(),
+                last_transition_time: since,
+            });
+        }
+    }
+}
+
+fn unknown_clause(rollout: &Rollout) -> String {
+    let verdicts = rollout.stage.verdicts.values();
+    let unknown = verdicts
+        .filter(|verdict| verdict.answer == crate::model::verdict::Answer::Unknown)
+        .map(ToString::to_string);
+    unknown.take(1).fold(String::new(), |_, sentence| format!("; held by {sentence}"))
+}

@@ -1,0 +1,48 @@
+//! What of a record is worth a write: everything but what a restart may cost, which is never more than a minute of watching.
+
+use std::time::Duration;
+
+use crate::model::record::Record;
+use crate::model::rollout::StageState;
+use crate::model::samples::Tally;
+
+/// Tells whether `after` must be stored before anything is written. Counters, credited time and the wording of sentences alone are
+/// not worth a write; they go along with the next one, at least once a minute while a stage is observed.
+pub fn must_store(before: &Record, after: &Record) -> bool {
+    durable(before) != durable(after)
+}
+
+fn durable(record: &Record) -> Record {
+    let mut record = record.clone();
+    record.message.clear();
+    record.real_weight = 0;
+    for condition in &mut record.conditions {
+        condition.message.clear();
+    }
+    if let Some(rollout) = record.rollout.as_mut() {
+        rollout.progress_at = rollout.phase_since;
+        rollout.progress_pods = 0;
+        let stage = &mut rollout.stage;
+        for verdict in stage.verdicts.values_mut() {
+            verdict.reason.clear();
+            verdict.numbers = crate::model::verdict::Numbers::default();
+        }
+        let StageState {
+            credited,
+            credited_to,
+            session,
+            base_candidate,
+            base_stable,
+            last_candidate,
+            last_stable,
+            ..
+        } = stage;
+        *credited = Duration::ZERO;
+        *credited_to = None;
+        *session = 0;
+        for tally in [base_candidate, base_stable, last_candidate, last_stable] {
+            *tally = Tally::default();
+        }
+    }
+    record
+}

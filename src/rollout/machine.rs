@@ -1,0 +1,167 @@
+//! What every phase shares: the record being advanced, the view, the transitions, and the evaluation of the present stage.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::gates::{self, Evaluation, Stage};
+use super::input::Inputs;
+use super::size::{Bounds, Pair, Sizes};
+use super::view::{View, Workload};
+use crate::model::observed::PodView;
+use crate::model::policy::{Policy, Strategy};
+use crate::model::record::Record;
+use crate::model::rollout::{Phase, Rollout, StageState};
+use crate::model::transition::{Kind, Transition};
+
+/// How often tallies are stored while nothing else happens.
+pub const STORE_EVERY: Duration = Duration::from_mins(1);
+/// How long a frozen rollout (`rollback.auto: false`) and a waiting person are waited for.
+pub const PATIENCE: Duration = Duration::from_hours(24);
+
+/// One pass's work on one record.
+pub struct Machine<'a> {
+    /// The record, changed as the pass goes.
+    pub record: Record,
+    /// What decisions rest on.
+    pub input: &'a Inputs<'a>,
+    /// The two Deployments.
+    pub view: View,
+    /// What happened so far.
+    pub transitions: Vec<Transition>,
+    /// The earliest time at which something is due.
+    pub due: Option<Timestamp>,
+}
+
+impl<'a> Machine<'a> {
+    /// Begins a pass.
+    pub fn new(record: &Record, input: &'a Inputs<'a>) -> Self {
+        let view = View::new(input.release, input.namespace.as_str(), input.observed);
+        Self { record: record.clone(), input, view, transitions: Vec::new(), due: None }
+    }
+
+    /// Records a transition.
+    pub fn say(&mut self, kind: Kind, sentence: impl Into<String>) {
+        let release = self.input.release.clone();
+        self.transitions.push(Transition {
+            at: self.input.now,
+            environment: release.environment.clone(),
+            release,
+            team: self.record.team.clone(),
+            source: self.record.source.clone(),
+            rollout: self.record.rollout.as_ref().map(|rollout| rollout.number),
+            kind,
+            sentence: sentence.into(),
+        });
+    }
+
+    /// Asks to be looked at again at `at`, unless something earlier is due.
+    pub fn wake_at(&mut self, at: Timestamp) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// Tells whether `limit` has passed since `since`; if not, asks to be woken then.
+    pub fn overdue(&mut self, since: Timestamp, limit: Duration) -> bool {
+        if gates::elapsed(since, self.input.now) >= limit {
+            return true;
+        }
+        if let Ok(at) = since.checked_add(limit) {
+            self.wake_at(at);
+        }
+        false
+    }
+
+    /// The bounds of the sizes under the running policy.
+    pub fn bounds(&self, policy: &Policy) -> Bounds {
+        Bounds::new(self.record.replicas, policy.max_surge, policy.max_unavailable)
+    }
+
+    /// What is there of both tracks.
+    pub fn sizes(&self) -> Sizes {
+        sizes(&self.view)
+    }
+
+    /// Enters a phase: clocks and measuring begin anew.
+    pub fn enter(&mut self, phase: Phase) {
+        let now = self.input.now;
+        if let Some(rollout) = self.record.rollout.as_mut() {
+            rollout.phase = phase;
+            rollout.phase_since = now;
+            rollout.step_since = now;
+            rollout.progress_at = now;
+            rollout.progress_pods = 0;
+            next_stage(rollout);
+        }
+    }
+
+    /// Asks every gate of the present stage. A stage without a pause asks pod state and health check only.
+    pub fn evaluate(&self, rollout: &Rollout, pause: Duration) -> Evaluation {
+        let (candidate, stable) = tracks(rollout, &self.view);
+        Stage {
+            policy: &rollout.policy,
+            max_error_rate: rollout.policy.rollback.max_error_rate.filter(|_| !pause.is_zero()),
+            state: &rollout.stage,
+            rollout: rollout.number,
+            candidate: &candidate,
+            stable: &stable,
+            samples: self.input.samples,
+            since: rollout.step_since,
+            now: self.input.now,
+        }
+        .evaluate()
+    }
+
+    /// Notes a gained pod: deadlines of Promoting and `RollingBack` count from the last one.
+    pub fn note_progress(&mut self, pods: u32) {
+        let now = self.input.now;
+        if let Some(rollout) = self.record.rollout.as_mut().filter(|rollout| pods > rollout.progress_pods) {
+            rollout.progress_pods = pods;
+            rollout.progress_at = now;
+        }
+    }
+}
+
+/// Begins measuring from zero.
+pub fn next_stage(rollout: &mut Rollout) {
+    let number = rollout.stage.number.saturating_add(1);
+    rollout.stage = StageState { number, ..StageState::default() };
+}
+
+/// Reads the sizes out of a view; what is absent or unknown counts as none.
+pub fn sizes(view: &View) -> Sizes {
+    let stable = view.stable.present();
+    let canary = view.canary.present();
+    let replicas = |workload: Option<&Workload>| workload.map_or(0, |workload| workload.replicas);
+    let ready = |workload: Option<&Workload>| workload.map_or(0, Workload::ready);
+    Sizes {
+        spec: Pair { stable: replicas(stable), candidate: replicas(canary) },
+        ready: Pair { stable: ready(stable), candidate: ready(canary) },
+    }
+}
+
+/// Returns the pods of the candidate and those of stable, as the running phase tells them apart.
+pub fn tracks(rollout: &Rollout, view: &View) -> (Vec<PodView>, Vec<PodView>) {
+    let pods = |workload: Option<&Workload>, newest: bool| {
+        workload.map_or_else(Vec::new, |workload| {
+            if newest { workload.current.clone() } else { workload.former.clone() }
+        })
+    };
+    let (stable, canary) = (view.stable.present(), view.canary.present());
+    // Stable's Deployment carries the candidate's template once this rollout has written it.
+    let moved = rollout.template_moved
+        && stable.is_some_and(|workload| workload.settled && workload.rollout == Some(rollout.number));
+    let mut candidate = pods(canary, true);
+    if moved {
+        candidate.extend(pods(stable, true));
+        (candidate, pods(stable, false))
+    } else {
+        let mut old = pods(stable, true);
+        old.extend(pods(stable, false));
+        (candidate, old)
+    }
+}
+
+/// Tells whether the rollout runs a Deployment of its own beside stable's.
+pub fn is_canary(rollout: &Rollout) -> bool {
+    rollout.policy.strategy == Strategy::Canary && !rollout.first && !rollout.forward
+}

@@ -1,0 +1,211 @@
+//! Which body may stand now, per object: stable's or the candidate's from the kept revisions, direct changes from the head. What
+//! is not listed is not written; that alone deletes nothing.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::input::Inputs;
+use super::machine::is_canary;
+use super::size::{self, Bounds, Pair};
+use super::view::View;
+use crate::model::change::Revision;
+use crate::model::desired::{Desired, Head, Identity};
+use crate::model::object::{Manifest, Role};
+use crate::model::observed::{Known, RevisionBody};
+use crate::model::record::{Record, Stable};
+use crate::model::rollout::{Phase, Rollout};
+use crate::render;
+
+/// An object's body and what it is written for.
+#[derive(Debug, Clone)]
+pub struct Body {
+    /// The object; a workload's body carries `spec.replicas: 0`, for its creation only.
+    pub manifest: Manifest,
+    /// The rollout that it belongs to.
+    pub rollout: u64,
+    /// The commit.
+    pub revision: Revision,
+    /// The identity of its version.
+    pub identity: Identity,
+}
+
+/// Returns the Deployment among the objects of a version.
+pub fn workload(objects: &[Manifest]) -> Option<&Manifest> {
+    objects.iter().find(|manifest| manifest.role == Role::Workload)
+}
+
+/// Returns the bodies that may stand now, in the order of their application: config, workloads, shared objects.
+pub fn objects(record: &Record, input: &Inputs<'_>) -> Vec<Body> {
+    let stable = record.stable.as_ref();
+    let mut bodies = match record.rollout.as_ref() {
+        None => stable.map_or_else(Vec::new, |stable| resting(record, stable, input)),
+        Some(rollout) => running(record, rollout, input),
+    };
+    bodies.sort_by_key(|body| body.manifest.role);
+    bodies.dedup_by(|a, b| a.manifest.key == b.manifest.key);
+    bodies
+}
+
+fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> {
+    let mut bodies = record.stable.as_ref().map_or_else(Vec::new, |stable| resting(record, stable, input));
+    let Some(candidate) = kept(input, rollout.number) else {
+        if rollout.over || rollout.template_moved && rollout.phase != Phase::RollingBack {
+            bodies.retain(|body| body.manifest.role != Role::Workload);
+        }
+        return bodies;
+    };
+    let of_candidate = |manifest: &Manifest| body_of(manifest.clone(), candidate);
+    let configs = candidate.objects.iter().filter(|manifest| manifest.role == Role::Config).map(of_candidate);
+    match rollout.phase {
+        Phase::Preparing => {
+            if rollout.over {
+                bodies.retain(|body| body.manifest.role != Role::Workload);
+            }
+        }
+        Phase::Progressing | Phase::RollingBack => {
+            if rollout.phase == Phase::Progressing {
+                bodies.extend(configs);
+            }
+            bodies.extend(own_deployment(rollout, candidate));
+        }
+        Phase::Promoting | Phase::Baking => {
+            let shared = !is_canary(rollout) || rollout.stable_ready;
+            bodies.retain(|body| match body.manifest.role {
+                Role::Config => true,
+                Role::Workload => false,
+                Role::Shared => !shared,
+            });
+            bodies.extend(configs);
+            bodies.extend(workload(&candidate.objects).map(of_candidate));
+            if shared {
+                let role = |manifest: &&Manifest| manifest.role == Role::Shared;
+                bodies.extend(candidate.objects.iter().filter(role).map(of_candidate));
+            }
+            if !rollout.proven {
+                bodies.extend(own_deployment(rollout, candidate));
+            }
+        }
+    }
+    bodies
+}
+
+/// The candidate's own Deployment, where the strategy has one.
+fn own_deployment(rollout: &Rollout, candidate: &RevisionBody) -> Option<Body> {
+    let manifest = workload(&candidate.objects).filter(|_| is_canary(rollout))?;
+    Some(body_of(render::canary_of(manifest), candidate))
+}
+
+/// What stands while nothing runs: stable's objects, with what the head changes directly.
+fn resting(record: &Record, stable: &Stable, input: &Inputs<'_>) -> Vec<Body> {
+    let Some(kept) = kept(input, stable.rollout) else { return Vec::new() };
+    let direct = direct(stable, input);
+    let head = |manifest: &Manifest| {
+        let desired = direct?;
+        let newer = desired.objects.iter().find(|other| other.key == manifest.key)?;
+        Some((newer, desired))
+    };
+    let mut bodies = Vec::new();
+    for manifest in kept.objects.iter() {
+        let body = body_of(manifest.clone(), kept);
+        match (manifest.role, head(manifest)) {
+            (Role::Config, _) => bodies.push(body),
+            (Role::Workload, Some((newer, desired))) => {
+                bodies.push(at(with_template(newer, manifest), body, desired));
+            }
+            (Role::Shared, Some((newer, desired))) => bodies.push(at(newer.clone(), body, desired)),
+            // A direct change that only an earlier process knew: what stands is newer than what is kept, and is left
+            // alone. Once a rollout is past Preparing, what is kept was brought up to date.
+            (_, None) => {
+                let refreshed =
+                    record.rollout.as_ref().is_some_and(|rollout| rollout.phase != Phase::Preparing);
+                let same =
+                    record.inventory.get(&manifest.key).is_none_or(|entry| entry.hash == manifest.hash);
+                if refreshed || same || direct.is_some() {
+                    bodies.push(body);
+                }
+            }
+        }
+    }
+    if let Some(desired) = direct {
+        let added = desired.objects.iter().filter(|newer| {
+            newer.role == Role::Shared && !kept.objects.iter().any(|manifest| manifest.key == newer.key)
+        });
+        for newer in added {
+            let template = body_of(newer.clone(), kept);
+            bodies.push(at(newer.clone(), template, desired));
+        }
+    }
+    bodies
+}
+
+/// The desired state whose direct changes hold now: the head if it asks for stable's version, else the last that did.
+fn direct<'a>(stable: &Stable, input: &Inputs<'a>) -> Option<&'a Desired> {
+    let head = match input.head {
+        Head::Known(desired) => Some(desired.as_ref()),
+        Head::KeepLast { .. } | Head::None { .. } => None,
+    };
+    let fits = |desired: &&Desired| desired.identity == stable.version.identity;
+    head.filter(fits).or(input.direct.filter(fits))
+}
+
+fn at(manifest: Manifest, body: Body, desired: &Desired) -> Body {
+    Body { manifest, revision: desired.revision.clone(), ..body }
+}
+
+/// The head's workload with stable's pods: a change of the platform alone must not roll the fleet.
+fn with_template(newer: &Manifest, stable: &Manifest) -> Manifest {
+    let mut body = newer.body.clone();
+    let template = stable.body.pointer("/spec/template").cloned().unwrap_or(Value::Null);
+    if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("template".to_owned(), template);
+    }
+    let hash = render::content_hash(&body);
+    Manifest { hash, body, ..newer.clone() }
+}
+
+fn body_of(manifest: Manifest, kept: &RevisionBody) -> Body {
+    Body {
+        manifest,
+        rollout: kept.rollout,
+        revision: kept.version.revision.clone(),
+        identity: kept.version.identity.clone(),
+    }
+}
+
+/// Returns a kept revision, if it is known to be there.
+pub fn kept<'a>(input: &Inputs<'a>, number: u64) -> Option<&'a RevisionBody> {
+    input.observed.revisions.get(&number).and_then(Known::present)
+}
+
+/// Returns stable's kept objects with the direct changes that came since, if they differ from what is kept: its Secret is
+/// rewritten before a rollout changes anything, so that a rollback restores what really stood.
+pub fn refreshed(record: &Record, input: &Inputs<'_>) -> Option<(Stable, Arc<Vec<Manifest>>)> {
+    let stable = record.stable.as_ref()?;
+    let kept = kept(input, stable.rollout)?;
+    direct(stable, input)?;
+    let now: Vec<Manifest> = resting(record, stable, input).into_iter().map(|body| body.manifest).collect();
+    let hashes =
+        |objects: &[Manifest]| objects.iter().map(|m| (m.key.clone(), m.hash.clone())).collect::<Vec<_>>();
+    (hashes(&now) != hashes(&kept.objects)).then(|| (stable.clone(), Arc::new(now)))
+}
+
+/// Returns the sizes to walk to; none where what stands is left alone.
+pub fn target(record: &Record, view: &View, bounds: Bounds) -> Option<Pair> {
+    let home = Pair { stable: bounds.wanted, candidate: 0 };
+    let Some(rollout) = record.rollout.as_ref() else { return record.stable.as_ref().map(|_| home) };
+    match rollout.phase {
+        Phase::Preparing => record.stable.as_ref().filter(|_| !rollout.over).map(|_| home),
+        Phase::Progressing => {
+            let weight =
+                rollout.policy.steps.get(rollout.step as usize).map_or(99, |step| step.weight.min(99));
+            Some(size::resting(bounds, weight))
+        }
+        Phase::Promoting if is_canary(rollout) && !rollout.stable_ready => {
+            let room = bounds.most.saturating_sub(bounds.wanted);
+            let candidate = super::machine::sizes(view).spec.candidate.min(room);
+            Some(Pair { stable: bounds.wanted, candidate })
+        }
+        Phase::Promoting | Phase::Baking | Phase::RollingBack => Some(home),
+    }
+}

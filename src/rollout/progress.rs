@@ -1,0 +1,246 @@
+//! Progressing: a canary's steps below 100 %. Each step in order: size, ready, observe for its pause, verdict, next.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::gates::{self, Evaluation, Traffics, elapsed};
+use super::machine::{Machine, STORE_EVERY, next_stage};
+use super::size::{self, Pair};
+use crate::model::policy::Policy;
+use crate::model::rollout::{Phase, Rollout};
+use crate::model::samples::blind_after;
+use crate::model::transition::Kind;
+use crate::model::verdict::{Gate, Verdict};
+
+impl Machine<'_> {
+    /// One look at the running step.
+    pub fn progressing(&mut self) {
+        let Some(rollout) = self.record.rollout.clone() else { return };
+        let Some(step) = rollout.policy.steps.get(rollout.step as usize).copied() else { return };
+        let mut evaluation = self.evaluate(&rollout, step.pause);
+        if self.weigh_traffic(&rollout, step.pause, &mut evaluation)
+            || self.judge(&evaluation)
+            || self.supersede()
+        {
+            return;
+        }
+        let target = size::resting(self.bounds(&rollout.policy), step.weight);
+        if !self.sized(target) {
+            self.step_deadline(&rollout);
+            return;
+        }
+        let passed = self.observe(&evaluation, step.pause);
+        let limit = stage_limit(&rollout, step.pause);
+        if passed {
+            self.step_passed(&rollout, &evaluation, target.share());
+        } else if self.overdue(rollout.step_since, limit) {
+            self.park(Verdict::unknown(Gate::Deadline, "the step did not end in time"));
+        }
+    }
+
+    /// Tells whether both tracks have the sizes of `target`, all ready; measuring begins at that moment. A pod that is lost later
+    /// does not begin the step anew: samples stay, and the pause counts again when the sizes are ready.
+    fn sized(&mut self, target: Pair) -> bool {
+        let canary = self.view.canary.present();
+        let there = self.sizes().spec == target
+            && canary.is_some_and(|canary| canary.settled && canary.ready_current() >= target.candidate)
+            && self
+                .view
+                .stable
+                .present()
+                .is_some_and(|stable| stable.ready() >= target.stable.min(self.record.replicas));
+        if there {
+            self.begin_observing();
+        } else {
+            self.note_gained();
+        }
+        there
+    }
+
+    fn note_gained(&mut self) {
+        let ready = self.view.canary.present().map_or(0, super::view::Workload::ready_current);
+        self.note_progress(ready);
+    }
+
+    /// Notes that the stage's sizes are ready for the first time: measuring begins from zero here.
+    pub fn begin_observing(&mut self) {
+        let now = self.input.now;
+        if let Some(rollout) = self.record.rollout.as_mut().filter(|rollout| rollout.stage.ready_at.is_none())
+        {
+            next_stage(rollout);
+            rollout.stage.ready_at = Some(now);
+        }
+    }
+
+    /// Credits the time in which samples were really seen and nothing failed; true once `pause` is reached with every gate passing.
+    pub fn observe(&mut self, evaluation: &Evaluation, pause: Duration) -> bool {
+        let (now, session) = (self.input.now, self.input.session);
+        let samples = self.input.samples;
+        let Some(rollout) = self.record.rollout.as_mut() else { return false };
+        let health = rollout.policy.health.clone();
+        let stage = &mut rollout.stage;
+        let tallies =
+            samples.filter(|samples| samples.rollout == rollout.number && samples.stage == stage.number);
+        let seen_to = tallies.map_or(now, |samples| samples.last_at);
+        if stage.session != session {
+            stage.base_candidate = stage.base_candidate.plus(stage.last_candidate);
+            stage.base_stable = stage.base_stable.plus(stage.last_stable);
+            stage.session = session;
+            stage.credited_to = None;
+        }
+        stage.last_candidate = evaluation.candidate.since(stage.base_candidate);
+        stage.last_stable = evaluation.stable.since(stage.base_stable);
+        let passing = !evaluation.pending && evaluation.fresh && evaluation.unknown().is_none();
+        if passing {
+            let from =
+                stage.credited_to.or(stage.ready_at.filter(|_| stage.credited.is_zero())).unwrap_or(seen_to);
+            let gap = elapsed(from, seen_to);
+            if gap < blind_after(&health).max(health.interval * 2) {
+                stage.credited = stage.credited.saturating_add(gap);
+            }
+        }
+        stage.credited_to = Some(seen_to);
+        let credited = stage.credited;
+        if stage.stored_at.is_none_or(|stored| elapsed(stored, now) >= STORE_EVERY) {
+            stage.stored_at = Some(now);
+        }
+        let done = passing && credited >= pause;
+        if !done {
+            let rest = pause.saturating_sub(credited).max(Duration::from_millis(200)).min(STORE_EVERY);
+            self.wake_at(later(now, rest));
+        }
+        done
+    }
+
+    /// Pods that never started prove nothing: at the deadline the version is parked. (Started and not ready fails by pod state.)
+    fn step_deadline(&mut self, rollout: &Rollout) {
+        let since = rollout.step_since.max(rollout.progress_at);
+        if self.overdue(since, rollout.policy.progress_deadline) {
+            let reason = self.why_not_ready("its pods were not ready in time");
+            self.park(Verdict::unknown(Gate::Deadline, reason));
+        }
+    }
+
+    /// Returns the best explanation that the pods give for not being ready.
+    pub fn why_not_ready(&self, otherwise: &str) -> String {
+        let workloads = [self.view.canary.present(), self.view.stable.present()];
+        for workload in workloads.into_iter().flatten() {
+            if let Some(refused) = &workload.refused {
+                return format!("{otherwise}: {refused}");
+            }
+            let pods = workload.current.iter();
+            let reason = pods.filter(|pod| pod.ready_since.is_none()).find_map(|pod| {
+                let waiting =
+                    pod.waiting.as_ref().map(|stopped| format!("{}: {}", stopped.reason, stopped.message));
+                pod.unschedulable
+                    .clone()
+                    .or(waiting)
+                    .map(|why| format!("{otherwise}: pod {}: {why}", pod.name))
+            });
+            if let Some(reason) = reason {
+                return reason;
+            }
+        }
+        self.input
+            .observed
+            .refusals
+            .values()
+            .next()
+            .map_or(otherwise.to_owned(), |why| format!("{otherwise}: {why}"))
+    }
+
+    /// Returns the verdict of a stage whose pause is over; none if its traffic says to wait: the next pass weighs it.
+    pub fn end_of_pause(&mut self, rollout: &Rollout, evaluation: &Evaluation) -> Option<Verdict> {
+        let pause = rollout
+            .policy
+            .steps
+            .get(rollout.step as usize)
+            .map_or(rollout.policy.rollback.window, |step| step.pause);
+        if pause.is_zero() {
+            return Some(best_verdict(evaluation));
+        }
+        match gates::traffic(&rollout.policy, evaluation.candidate) {
+            Traffics::Enough => Some(best_verdict(evaluation)),
+            Traffics::LowPass(verdict) => Some(verdict),
+            Traffics::LowHold(_) | Traffics::LowRollback(_) => {
+                self.wake_at(self.input.now);
+                None
+            }
+        }
+    }
+
+    fn step_passed(&mut self, rollout: &Rollout, evaluation: &Evaluation, real: u8) {
+        let Some(verdict) = self.end_of_pause(rollout, evaluation) else { return };
+        self.say_stepped(rollout, verdict, real);
+        let next = rollout.step.saturating_add(1);
+        let last = rollout.policy.steps.get(next as usize).is_none_or(|step| step.weight >= 100);
+        let now = self.input.now;
+        if let Some(rollout) = self.record.rollout.as_mut() {
+            rollout.step = next;
+            rollout.step_since = now;
+            rollout.progress_at = now;
+            rollout.progress_pods = 0;
+            next_stage(rollout);
+        }
+        if last {
+            self.enter(Phase::Promoting);
+            if let Some(rollout) = self.record.rollout.as_mut() {
+                rollout.template_moved = true;
+            }
+        }
+    }
+
+    /// Says that a step passed, with what was asked and what the pods really were.
+    pub fn say_stepped(&mut self, rollout: &Rollout, verdict: Verdict, real: u8) {
+        let Some(candidate) = rollout.candidate.version().cloned() else { return };
+        let of = u32::try_from(rollout.policy.steps.len()).unwrap_or(u32::MAX).max(1);
+        let step = rollout.step.saturating_add(1).min(of);
+        let asked = rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
+        let sizes = self.sizes().spec;
+        let all = sizes.stable.saturating_add(sizes.candidate);
+        let share = if real == asked {
+            format!("{asked} %")
+        } else {
+            format!("asked {asked} %, got {real} %: {} of {all} pods", sizes.candidate)
+        };
+        let sentence = format!("step {step} of {of} passed ({share}): {verdict}");
+        self.say(Kind::Stepped { step, of, asked, real, verdict, candidate }, sentence);
+    }
+
+    /// Once the pause is over, too little traffic takes the place of the error rate's verdict. Returns whether it ended the rollout.
+    pub fn weigh_traffic(&mut self, rollout: &Rollout, pause: Duration, evaluation: &mut Evaluation) -> bool {
+        if pause.is_zero() || rollout.stage.credited < pause {
+            return false;
+        }
+        match gates::traffic(&rollout.policy, evaluation.candidate) {
+            Traffics::Enough => {}
+            Traffics::LowPass(verdict) | Traffics::LowHold(verdict) => {
+                evaluation.verdicts.insert(verdict.gate.name(), verdict);
+            }
+            Traffics::LowRollback(verdict) => {
+                self.park(verdict);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Returns the verdict that says most: the one with numbers, else any.
+pub fn best_verdict(evaluation: &Evaluation) -> Verdict {
+    let all = || evaluation.verdicts.values();
+    let best = all().find(|verdict| verdict.gate == Gate::ErrorRate).or_else(|| all().next());
+    best.cloned().unwrap_or_else(|| Verdict::pass(Gate::PodState, "no pods are wanted"))
+}
+
+/// How long a stage may take from its sizes on: deadline, pause and the patience with unknown together.
+pub fn stage_limit(rollout: &Rollout, pause: Duration) -> Duration {
+    let Policy { progress_deadline, rollback, .. } = &rollout.policy;
+    progress_deadline.saturating_add(pause.saturating_mul(2)).saturating_add(rollback.unknown_timeout)
+}
+
+/// Returns the time `rest` after `now`.
+pub fn later(now: Timestamp, rest: Duration) -> Timestamp {
+    now.checked_add(rest).unwrap_or(now)
+}

@@ -1,0 +1,118 @@
+//! Promoting and Baking: stable's Deployment takes the candidate's template, then all pods are the candidate's and the gates still
+//! watch. Order of the end: stable's template, stable ready, waiting shared objects, candidate to 0, bake, prune, terminal record.
+
+use std::time::Duration;
+
+use super::machine::{Machine, is_canary};
+use super::objects;
+use super::progress::{best_verdict, stage_limit};
+use super::view::Workload;
+use crate::model::observed::Known;
+use crate::model::rollout::{Phase, Rollout};
+use crate::model::verdict::{Gate, Verdict};
+
+impl Machine<'_> {
+    /// One look at stable's Deployment on its way to the candidate's template.
+    pub fn promoting(&mut self) {
+        let Some(rollout) = self.record.rollout.clone() else { return };
+        let evaluation = self.evaluate(&rollout, rollout.policy.rollback.window);
+        if self.judge(&evaluation) || (!is_canary(&rollout) && self.supersede()) {
+            return;
+        }
+        let wanted = self.record.replicas;
+        let ready = self.view.stable.present().map_or(0, Workload::ready_current);
+        if self.carries_candidate(&rollout) {
+            self.note_progress(ready);
+        }
+        let complete = self.carries_candidate(&rollout)
+            && self.view.stable.present().is_some_and(|workload| workload.complete(wanted));
+        if complete && !rollout.stable_ready {
+            if let Some(rollout) = self.record.rollout.as_mut() {
+                rollout.stable_ready = true;
+            }
+            return;
+        }
+        if rollout.stable_ready && self.candidate_is_gone() {
+            self.enter(Phase::Baking);
+            self.begin_observing();
+            return;
+        }
+        let since = self.record.rollout.as_ref().map_or(rollout.progress_at, |rollout| rollout.progress_at);
+        if self.overdue(since, rollout.policy.progress_deadline) {
+            let reason =
+                self.why_not_ready("stable's Deployment was not ready with the new template in time");
+            self.park(Verdict::unknown(Gate::Deadline, reason));
+        }
+    }
+
+    /// All pods are the candidate's; the gates still watch for the last step's pause, or the window of a rolling deploy.
+    pub fn baking(&mut self) {
+        let Some(rollout) = self.record.rollout.clone() else { return };
+        if rollout.proven {
+            if matches!(self.view.canary, Known::Absent) {
+                self.promote();
+            }
+            return;
+        }
+        let pause = bake(&rollout);
+        let mut evaluation = self.evaluate(&rollout, pause);
+        if self.weigh_traffic(&rollout, pause, &mut evaluation)
+            || self.judge(&evaluation)
+            || (!is_canary(&rollout) && self.supersede())
+        {
+            return;
+        }
+        if self.observe(&evaluation, pause) {
+            self.baked(&rollout, &evaluation);
+        } else if self.overdue(rollout.phase_since, stage_limit(&rollout, pause)) {
+            self.park(Verdict::unknown(Gate::Deadline, "the bake did not end in time"));
+        }
+    }
+
+    fn baked(&mut self, rollout: &Rollout, evaluation: &super::gates::Evaluation) {
+        let Some(verdict) = self.end_of_pause(rollout, evaluation) else { return };
+        let verdict = if evaluation.verdicts.is_empty() { best_verdict(evaluation) } else { verdict };
+        self.say_stepped(rollout, verdict, 100);
+        if let Some(rollout) = self.record.rollout.as_mut() {
+            rollout.proven = true;
+        }
+    }
+
+    /// Tells whether stable's Deployment carries the candidate's template, as this rollout wrote it.
+    fn carries_candidate(&self, rollout: &Rollout) -> bool {
+        let Some(workload) = self.view.stable.present() else { return false };
+        workload.rollout == Some(rollout.number)
+            && self
+                .template_of(rollout.number)
+                .is_some_and(|body| !crate::plan::template_differs(&body.body, workload.live.object.as_ref()))
+    }
+
+    /// Returns the workload as a kept revision has it.
+    pub fn template_of(&self, number: u64) -> Option<&crate::model::object::Manifest> {
+        let body = self.input.observed.revisions.get(&number).and_then(Known::present)?;
+        objects::workload(&body.objects)
+    }
+
+    /// Tells whether no pod of the candidate's own Deployment is wanted or left.
+    pub fn candidate_is_gone(&self) -> bool {
+        match &self.view.canary {
+            Known::Unknown => false,
+            Known::Absent => true,
+            Known::Present(canary) => {
+                canary.settled
+                    && canary.replicas == 0
+                    && canary.current.is_empty()
+                    && canary.former.is_empty()
+            }
+        }
+    }
+}
+
+/// The pause of the last step, or the window of a rolling or first deploy.
+pub fn bake(rollout: &Rollout) -> Duration {
+    if is_canary(rollout) {
+        rollout.policy.steps.last().map_or(Duration::ZERO, |step| step.pause)
+    } else {
+        rollout.policy.rollback.window
+    }
+}

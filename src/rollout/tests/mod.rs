@@ -1,0 +1,6 @@
+//! The machine on values: a toy cluster that obeys writes, plays the Deployment controller and the pods, and counts what is done
+//! to it.
+
+mod crash;
+mod stories;
+mod world;

@@ -1,0 +1,822 @@
+//! The toy cluster. One tick: a pass (read, advance, effects, store, apply), then the controllers, then a second of time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::model::change::Revision;
+use crate::model::command::Command;
+use crate::model::desired::{Desired, Head, Identity, Mode};
+use crate::model::image::{Image, ImageRequest, ImageState, Wanted};
+use crate::model::name::{Namespace, ReleaseKey};
+use crate::model::object::{Manifest, ObjectKey, Role};
+use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView, RevisionBody, Stopped};
+use crate::model::policy::{
+    Amount, CheckKind, HealthCheck, OnLowTraffic, OnUnknown, Policy, Rollback, Step, Strategy,
+};
+use crate::model::record::Record;
+use crate::model::samples::{CheckTally, Samples, Tally, Track, Traffic, TrafficSource};
+use crate::model::transition::{Kind, Transition};
+use crate::model::write::Write;
+use crate::model::{ANNOTATION_ROLLOUT, IMAGE_PLACEHOLDER, LABEL_RELEASE, LABEL_TRACK};
+use crate::render;
+use crate::rollout::{Inputs, advance, assignment, effects, must_store, rebuild, size, view::View};
+
+/// How the pods of an image behave.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Behaviour {
+    Healthy,
+    Errors(u64),
+    Crash,
+    NeverStarts,
+    FailsChecks,
+}
+
+/// Where a run is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    Before,
+    ReplyLost,
+    After,
+}
+
+#[derive(Debug, Clone)]
+struct Object {
+    uid: String,
+    version: u64,
+    body: Value,
+    scaled: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Set {
+    view: ReplicaSetView,
+    template: Value,
+}
+
+#[derive(Clone)]
+pub struct World {
+    pub now: Timestamp,
+    pub release: ReleaseKey,
+    pub namespace: Namespace,
+    pub head: Head,
+    pub images: BTreeMap<Identity, ImageState>,
+    pub behaviours: BTreeMap<String, Behaviour>,
+    pub record: Option<Record>,
+    pub commands: BTreeMap<String, Command>,
+    pub suspended: bool,
+    pub slot: bool,
+    pub provider_down: bool,
+    pub transitions: Vec<Transition>,
+    pub creates: BTreeMap<String, u32>,
+    pub deletes: BTreeMap<String, u32>,
+    pub mutations: u64,
+    pub cut: Option<(u64, Cut)>,
+    pub weights: Vec<(u64, u32)>,
+    pub git_away: bool,
+    /// For messages.
+    pub label: String,
+    working: Option<Record>,
+    direct: Option<Desired>,
+    waiting: Option<Desired>,
+    objects: BTreeMap<ObjectKey, Object>,
+    sets: Vec<Set>,
+    pods: Vec<PodView>,
+    revisions: BTreeMap<u64, RevisionBody>,
+    samples: Option<Samples>,
+    session: u64,
+    clock: u64,
+}
+
+pub fn policy(strategy: Strategy) -> Policy {
+    let steps = [(10, 8), (50, 8), (100, 4)];
+    let step = |(weight, pause)| Step { weight, pause: Duration::from_secs(pause) };
+    Policy {
+        strategy,
+        steps: if strategy == Strategy::Canary { steps.map(step).to_vec() } else { Vec::new() },
+        progress_deadline: Duration::from_secs(120),
+        image_wait: Duration::from_secs(60),
+        max_surge: Amount::Percent(25),
+        max_unavailable: Amount::Count(0),
+        health: HealthCheck {
+            kind: CheckKind::Tcp,
+            port: 8080,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            threshold: 3,
+            success_threshold: 1,
+            initial_delay: Duration::ZERO,
+        },
+        rollback: Rollback {
+            auto: true,
+            max_error_rate: Some(0.01),
+            max_restarts: 2,
+            min_requests: 20,
+            window: Duration::from_secs(8),
+            on_low_traffic: OnLowTraffic::Pass,
+            on_unknown: OnUnknown::Hold,
+            unknown_timeout: Duration::from_secs(300),
+            hold: true,
+            history: 10,
+        },
+    }
+}
+
+pub fn digest(tag: &str) -> String {
+    format!("sha256:{:0>64}", tag.bytes().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+}
+
+/// A declaration of version `tag`.
+pub fn desired(tag: &str, strategy: Strategy) -> Desired {
+    let release: ReleaseKey = "web.production".parse().unwrap();
+    let labels = json!({LABEL_RELEASE: "web.production", LABEL_TRACK: "stable"});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "shop", "labels": labels},
+        "spec": {"replicas": 0, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [
+                {"name": "app", "image": IMAGE_PLACEHOLDER, "ports": [{"containerPort": 8080}], "env": [{"name": "V", "value": tag}]}]}}},
+    });
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "web", "namespace": "shop", "labels": labels, "annotations": {"for": tag}},
+        "spec": {"selector": {LABEL_RELEASE: "web.production"}},
+    });
+    let config = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": format!("web-files-{tag}"), "namespace": "shop", "labels": labels}, "data": {"a": tag},
+    });
+    let manifest =
+        |body: Value, role| Manifest { key: key_of(&body), role, hash: render::content_hash(&body), body };
+    Desired {
+        release,
+        namespace: "shop".parse().unwrap(),
+        team: "web".parse().unwrap(),
+        source: "apps".parse().unwrap(),
+        revision: Revision {
+            commit: format!("{:0>40}", &digest(tag)[60..71]).parse().unwrap(),
+            committed_at: Timestamp::UNIX_EPOCH,
+            author: "Ada".to_owned(),
+            subject: format!("change {tag}"),
+            repository: "https://git.example.com/apps".to_owned(),
+            url: None,
+        },
+        identity: Identity(format!("1-{tag}")),
+        platform: "p".to_owned(),
+        image: ImageRequest {
+            repository: "registry.example.com/web".to_owned(),
+            wanted: Wanted::Tags(vec![tag.to_owned()]),
+        },
+        mode: Mode::Apply,
+        auto_deploy: true,
+        replicas: 3,
+        policy: policy(strategy),
+        port: 8080,
+        objects: vec![
+            manifest(config, Role::Config),
+            manifest(deployment, Role::Workload),
+            manifest(service, Role::Shared),
+        ],
+    }
+}
+
+fn key_of(body: &Value) -> ObjectKey {
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    ObjectKey {
+        api_version: text("/apiVersion"),
+        kind: text("/kind"),
+        namespace: text("/metadata/namespace"),
+        name: text("/metadata/name"),
+    }
+}
+
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            release: "web.production".parse().unwrap(),
+            namespace: "shop".parse().unwrap(),
+            head: Head::None { reason: "not looked yet".to_owned() },
+            images: BTreeMap::new(),
+            behaviours: BTreeMap::new(),
+            record: None,
+            commands: BTreeMap::new(),
+            suspended: false,
+            slot: true,
+            provider_down: false,
+            transitions: Vec::new(),
+            creates: BTreeMap::new(),
+            deletes: BTreeMap::new(),
+            mutations: 0,
+            cut: None,
+            weights: Vec::new(),
+            git_away: false,
+            label: String::new(),
+            working: None,
+            direct: None,
+            waiting: None,
+            objects: BTreeMap::new(),
+            sets: Vec::new(),
+            pods: Vec::new(),
+            revisions: BTreeMap::new(),
+            samples: None,
+            session: 1,
+            clock: 0,
+        }
+    }
+
+    /// Merges a commit whose image behaves so.
+    pub fn merge(&mut self, tag: &str, strategy: Strategy, behaviour: Behaviour) {
+        self.push_image(tag, behaviour);
+        self.head = Head::Known(Box::new(desired(tag, strategy)));
+    }
+
+    pub fn push_image(&mut self, tag: &str, behaviour: Behaviour) {
+        let image = Image {
+            repository: "registry.example.com/web".to_owned(),
+            tag: Some(tag.to_owned()),
+            digest: digest(tag).parse().unwrap(),
+        };
+        self.behaviours.insert(digest(tag), behaviour);
+        self.images.insert(Identity(format!("1-{tag}")), ImageState::Resolved(image));
+    }
+
+    pub fn desired_mut(&mut self) -> &mut Desired {
+        match &mut self.head {
+            Head::Known(desired) => desired,
+            _ => panic!("no head"),
+        }
+    }
+
+    /// Forgets everything that a process has in memory.
+    pub fn restart(&mut self) {
+        self.working = None;
+        self.samples = None;
+        self.waiting = None;
+        self.direct = None;
+        self.session += 1;
+    }
+
+    pub fn observed(&self) -> Observed {
+        let live = |object: &Object| Live {
+            uid: object.uid.clone(),
+            resource_version: object.version.to_string(),
+            managed: object.body.pointer("/metadata/labels").is_some(),
+            scaled: object.scaled,
+            object: Arc::new(object.body.clone()),
+        };
+        let mut objects: BTreeMap<ObjectKey, Known<Live>> = BTreeMap::new();
+        let mut wanted: BTreeSet<ObjectKey> = self.objects.keys().cloned().collect();
+        for name in ["web", "web-canary"] {
+            wanted.insert(ObjectKey {
+                api_version: "apps/v1".into(),
+                kind: "Deployment".into(),
+                namespace: "shop".into(),
+                name: name.into(),
+            });
+        }
+        wanted.extend(self.record.iter().flat_map(|record| record.inventory.keys().cloned()));
+        wanted.extend(
+            self.head.desired().iter().flat_map(|desired| desired.objects.iter().map(|m| m.key.clone())),
+        );
+        wanted.extend(
+            self.revisions.values().flat_map(|revision| revision.objects.iter().map(|m| m.key.clone())),
+        );
+        for key in wanted {
+            let known = self.objects.get(&key).map_or(Known::Absent, |object| Known::Present(live(object)));
+            objects.insert(key, known);
+        }
+        Observed {
+            namespace: Known::Present(()),
+            objects,
+            replica_sets: self.sets.iter().map(|set| set.view.clone()).collect(),
+            pods: self.pods.clone(),
+            revisions: self.revisions.iter().map(|(n, r)| (*n, Known::Present(r.clone()))).collect(),
+            refusals: BTreeMap::new(),
+        }
+    }
+
+    /// One pass; `false` if the process was cut down in it.
+    pub fn pass(&mut self) -> bool {
+        let observed = self.observed();
+        let Some(stored) = self.record.clone() else {
+            let Some(desired) = self.head.desired().cloned() else { return true };
+            let rebuilt = rebuild(&self.release, &desired, &observed, 1, self.now);
+            if rebuilt.keep.is_some_and(|write| !self.write(write)) {
+                return false;
+            }
+            return self.mutate(|world| {
+                world.record = Some(rebuilt.record);
+                world.transitions.extend(rebuilt.transitions);
+            });
+        };
+        let before = self
+            .working
+            .clone()
+            .filter(|working| !must_store(&stored, working))
+            .unwrap_or_else(|| stored.clone());
+        let head =
+            if self.git_away { Head::None { reason: "Git is away".to_owned() } } else { self.head.clone() };
+        let (images, commands, samples) = (self.images.clone(), self.commands.clone(), self.samples.clone());
+        let (direct, waiting) = (self.direct.clone(), self.waiting.clone());
+        let release = self.release.clone();
+        let namespace = self.namespace.clone();
+        let input = Inputs {
+            release: &release,
+            namespace: &namespace,
+            head: &head,
+            waiting: waiting.as_ref(),
+            direct: direct.as_ref(),
+            images: &images,
+            observed: &observed,
+            samples: samples.as_ref(),
+            commands: &commands,
+            suspended: self.suspended,
+            slot: self.slot,
+            session: self.session,
+            epoch: 1,
+            now: self.now,
+        };
+        let answer = advance(&before, &input);
+        let again = advance(&before, &input);
+        assert_eq!(answer.record, again.record, "same inputs, same answer");
+        let mut record = answer.record;
+        let effects = effects(&mut record, &input);
+        self.remember(&record);
+        let stores = must_store(&stored, &record);
+        if stores || !answer.transitions.is_empty() {
+            let stored = record.clone();
+            let ok = self.mutate(|world| {
+                world.record = Some(stored);
+                world.transitions.extend(answer.transitions);
+            });
+            if !ok {
+                return false;
+            }
+        }
+        self.working = Some(record);
+        effects.writes.into_iter().all(|write| self.write(write))
+    }
+
+    fn remember(&mut self, record: &Record) {
+        if let Head::Known(head) = &self.head {
+            if record.stable.as_ref().is_some_and(|stable| stable.version.identity == head.identity) {
+                self.direct = Some(head.as_ref().clone());
+            }
+            let candidate = record.rollout.as_ref().map(|rollout| rollout.candidate.identity());
+            if candidate == Some(&head.identity) {
+                self.waiting = Some(head.as_ref().clone());
+            }
+        }
+    }
+
+    /// Counts a mutation of the cluster and cuts the process down where the run says so.
+    fn mutate(&mut self, effect: impl FnOnce(&mut Self)) -> bool {
+        self.mutations += 1;
+        let cut = self.cut.filter(|(at, _)| *at == self.mutations).map(|(_, cut)| cut);
+        if cut != Some(Cut::Before) {
+            effect(self);
+        }
+        if cut.is_some() {
+            self.restart();
+        }
+        cut.is_none()
+    }
+
+    fn write(&mut self, write: Write) -> bool {
+        self.mutate(|world| world.do_write(write))
+    }
+
+    fn do_write(&mut self, write: Write) {
+        self.clock += 1;
+        let version = self.clock;
+        match write {
+            Write::Apply { manifest, fence: None } => {
+                assert!(
+                    !self.objects.contains_key(&manifest.key),
+                    "created over an existing {}",
+                    manifest.key
+                );
+                *self.creates.entry(manifest.key.to_string()).or_default() += 1;
+                let mut body = manifest.body.clone();
+                body["metadata"]["generation"] = json!(1);
+                let object = Object { uid: format!("u{version}"), version, body, scaled: false };
+                self.objects.insert(manifest.key, object);
+            }
+            Write::Apply { manifest, fence: Some(fence) } => {
+                let object = self.objects.get_mut(&manifest.key).expect("fenced apply of what is there");
+                if object.uid != fence.uid || object.version.to_string() != fence.resource_version {
+                    return;
+                }
+                assert!(manifest.body.pointer("/spec/replicas").is_none(), "replicas belong to idp-rollout");
+                let generation = object.body["metadata"]["generation"].as_u64().unwrap_or(1) + 1;
+                merge(&mut object.body, &manifest.body);
+                object.body["metadata"]["generation"] = json!(generation);
+                object.version = version;
+            }
+            Write::Scale { key, replicas, fence } => {
+                let object = self.objects.get_mut(&key).expect("scale of what is there");
+                if object.uid != fence.uid || object.version.to_string() != fence.resource_version {
+                    return;
+                }
+                let generation = object.body["metadata"]["generation"].as_u64().unwrap_or(1) + 1;
+                object.body["spec"]["replicas"] = json!(replicas);
+                object.body["metadata"]["generation"] = json!(generation);
+                object.scaled = true;
+                object.version = version;
+            }
+            Write::Delete { key, uid } => {
+                if self.objects.get(&key).is_some_and(|object| object.uid == uid) {
+                    self.objects.remove(&key);
+                    *self.deletes.entry(key.to_string()).or_default() += 1;
+                    let gone: BTreeSet<String> = self
+                        .sets
+                        .iter()
+                        .filter(|set| set.view.owner == uid)
+                        .map(|set| set.view.uid.clone())
+                        .collect();
+                    self.sets.retain(|set| !gone.contains(&set.view.uid));
+                    self.pods.retain(|pod| !gone.contains(&pod.owner));
+                }
+            }
+            Write::SaveRevision { rollout, version, mark, objects } => {
+                let body = RevisionBody { rollout, version: *version, mark, objects: Arc::new(objects) };
+                self.revisions.insert(rollout, body);
+            }
+            Write::MarkRevision { rollout, mark } => {
+                if let Some(revision) = self.revisions.get_mut(&rollout) {
+                    revision.mark = mark;
+                }
+            }
+            Write::DropRevision { rollout } => {
+                self.revisions.remove(&rollout);
+            }
+        }
+    }
+
+    /// The Deployment controller and the kubelet, one round.
+    fn controllers(&mut self) {
+        let keys: Vec<ObjectKey> =
+            self.objects.keys().filter(|key| key.kind == "Deployment").cloned().collect();
+        for key in keys {
+            self.deployment(&key);
+        }
+        for pod in &mut self.pods {
+            let behaviour = pod.image_id.as_ref().and_then(|digest| self.behaviours.get(digest)).copied();
+            match behaviour.unwrap_or(Behaviour::Healthy) {
+                Behaviour::Crash => {
+                    pod.started = true;
+                    pod.restarts += 1;
+                    pod.terminated =
+                        Some(Stopped { reason: "Error".into(), message: String::new(), exit_code: Some(1) });
+                }
+                Behaviour::NeverStarts => pod.unschedulable = Some("no room".to_owned()),
+                _ => {
+                    pod.started = true;
+                    pod.ready_since = pod.ready_since.or(Some(self.now));
+                }
+            }
+        }
+    }
+
+    fn deployment(&mut self, key: &ObjectKey) {
+        let object = self.objects.get_mut(key).unwrap();
+        let template = object.body.pointer("/spec/template").unwrap().clone();
+        let wanted = u32::try_from(object.body["spec"]["replicas"].as_u64().unwrap_or(1)).unwrap();
+        let mine = |set: &&mut Set| set.view.owner == object.uid;
+        let newest = self
+            .sets
+            .iter()
+            .filter(|set| set.view.owner == object.uid)
+            .map(|set| set.view.revision)
+            .max()
+            .unwrap_or(0);
+        let found = self.sets.iter_mut().filter(mine).find(|set| set.template == template);
+        let revision = if let Some(set) = found {
+            if set.view.revision != newest {
+                set.view.revision = newest + 1;
+            }
+            set.view.revision
+        } else {
+            self.clock += 1;
+            let uid = format!("u{}", self.clock);
+            let view = ReplicaSetView {
+                uid: uid.clone(),
+                owner: object.uid.clone(),
+                name: uid,
+                revision: newest + 1,
+                replicas: 0,
+            };
+            self.sets.push(Set { view, template });
+            newest + 1
+        };
+        object.body["metadata"]["annotations"]["deployment.kubernetes.io/revision"] =
+            json!(revision.to_string());
+        let generation = object.body["metadata"]["generation"].clone();
+        object.body["status"] = json!({"observedGeneration": generation});
+        self.clock += 1;
+        object.version = self.clock;
+        let track = object.body.pointer("/spec/template/metadata/labels").unwrap()[LABEL_TRACK]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let owner = object.uid.clone();
+        self.roll(&owner, revision, wanted, &track);
+    }
+
+    /// Surges by one, and lowers the old only as the new turn ready.
+    fn roll(&mut self, owner: &str, revision: u64, wanted: u32, track: &str) {
+        let (mut new_uid, mut image, mut old) = (String::new(), String::new(), BTreeSet::new());
+        for set in self.sets.iter().filter(|set| set.view.owner == owner) {
+            if set.view.revision == revision {
+                new_uid.clone_from(&set.view.uid);
+                let text = set.template.pointer("/spec/containers/0/image").unwrap().as_str().unwrap();
+                image = text.split_once('@').unwrap().1.to_owned();
+            } else {
+                old.insert(set.view.uid.clone());
+            }
+        }
+        let count = |pods: &[PodView], of: &dyn Fn(&PodView) -> bool| {
+            u32::try_from(pods.iter().filter(|p| of(p)).count()).unwrap()
+        };
+        let news = count(&self.pods, &|pod| pod.owner == new_uid);
+        let news_ready = count(&self.pods, &|pod| pod.owner == new_uid && pod.ready_since.is_some());
+        let olds = count(&self.pods, &|pod| old.contains(&pod.owner));
+        let room = (wanted + u32::from(olds > 0)).saturating_sub(news + olds);
+        for _ in 0..room.min(wanted.saturating_sub(news)) {
+            self.clock += 1;
+            self.pods.push(self.pod(&new_uid, &image, track));
+        }
+        let mut surplus = (news + olds).saturating_sub(wanted).min(olds + news.saturating_sub(wanted));
+        // Not ready first, then old ones as far as the new are ready.
+        let mut spare_ready = (news_ready
+            + count(&self.pods, &|p| old.contains(&p.owner) && p.ready_since.is_some()))
+        .saturating_sub(wanted);
+        let mut keep = Vec::new();
+        for pod in std::mem::take(&mut self.pods) {
+            let is_old = old.contains(&pod.owner);
+            let over = pod.owner == new_uid && news > wanted;
+            if (is_old || over) && surplus > 0 && (pod.ready_since.is_none() || spare_ready > 0) {
+                surplus -= 1;
+                if pod.ready_since.is_some() {
+                    spare_ready -= 1;
+                }
+            } else {
+                keep.push(pod);
+            }
+        }
+        self.pods = keep;
+    }
+
+    fn pod(&self, owner: &str, image: &str, track: &str) -> PodView {
+        PodView {
+            name: format!("pod-{}", self.clock),
+            uid: format!("pod-{}", self.clock),
+            owner: owner.to_owned(),
+            track: track.to_owned(),
+            ip: Some("127.1.0.1".to_owned()),
+            created_at: self.now,
+            ready_since: None,
+            started: false,
+            restarts: 0,
+            waiting: None,
+            terminated: None,
+            unschedulable: None,
+            disrupted: None,
+            deleting: false,
+            image_id: Some(image.to_owned()),
+        }
+    }
+
+    /// The evidence loop, one second.
+    fn measure(&mut self) {
+        let Some(record) = self.working.as_ref().or(self.record.as_ref()) else { return };
+        let observed = self.observed();
+        let view = View::new(&self.release, self.namespace.as_str(), &observed);
+        let Some(assignment) = assignment(record, &self.namespace, &view, &observed) else {
+            self.samples = None;
+            return;
+        };
+        let fresh = self
+            .samples
+            .as_ref()
+            .is_none_or(|s| s.rollout != assignment.rollout || s.stage != assignment.stage);
+        let samples = self.samples.get_or_insert_with(|| Samples {
+            rollout: 0,
+            stage: 0,
+            session: 0,
+            last_at: self.now,
+            checks: BTreeMap::new(),
+            source: None,
+            candidate: Traffic::Seen(Tally::default()),
+            stable: Traffic::Seen(Tally::default()),
+        });
+        if fresh {
+            *samples = Samples {
+                rollout: assignment.rollout,
+                stage: assignment.stage,
+                session: self.session,
+                last_at: self.now,
+                checks: BTreeMap::new(),
+                source: Some(TrafficSource::PodMetrics),
+                candidate: Traffic::Seen(Tally::default()),
+                stable: Traffic::Seen(Tally::default()),
+            };
+        }
+        samples.last_at = self.now;
+        for target in &assignment.pods {
+            let image =
+                self.pods.iter().find(|pod| pod.uid == target.uid).and_then(|pod| pod.image_id.clone());
+            let behaviour =
+                image.and_then(|image| self.behaviours.get(&image)).copied().unwrap_or(Behaviour::Healthy);
+            let tally = samples.checks.entry(target.uid.clone()).or_insert_with(|| CheckTally {
+                track: target.track,
+                pod: target.name.clone(),
+                passed_in_row: 0,
+                failed_in_row: 0,
+                asked: 0,
+                failed: 0,
+                last_failure: None,
+                last_at: self.now,
+            });
+            tally.asked += 1;
+            if behaviour == Behaviour::FailsChecks {
+                tally.failed_in_row += 1;
+                tally.passed_in_row = 0;
+                tally.last_failure = Some("HTTP 503".to_owned());
+            } else {
+                tally.passed_in_row += 1;
+                tally.failed_in_row = 0;
+            }
+            let traffic =
+                if target.track == Track::Candidate { &mut samples.candidate } else { &mut samples.stable };
+            if self.provider_down {
+                *traffic = Traffic::Unknown { reason: "the pods' metrics do not answer".to_owned() };
+            } else {
+                if !matches!(traffic, Traffic::Seen(_)) {
+                    *traffic = Traffic::Seen(Tally::default());
+                }
+                if let Traffic::Seen(tally) = traffic {
+                    tally.requests += 100;
+                    if let Behaviour::Errors(percent) = behaviour {
+                        tally.errors += percent;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One second of the world.
+    pub fn tick(&mut self) {
+        for _ in 0..6 {
+            let before = self.mutations;
+            self.pass();
+            if self.mutations == before {
+                break;
+            }
+        }
+        self.controllers();
+        self.measure();
+        self.check();
+        self.now += Duration::from_secs(1);
+    }
+
+    /// Ticks until `done` or for `seconds`; tells whether it was reached.
+    pub fn until(&mut self, seconds: u32, done: impl Fn(&Self) -> bool) -> bool {
+        for _ in 0..seconds {
+            self.tick();
+            if done(self) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Ticks until nothing runs and the release rests.
+    pub fn settle(&mut self, seconds: u32) {
+        let done = self.until(seconds, |world| {
+            let record = world.record.as_ref();
+            record.is_some_and(|record| {
+                let head = world.head.desired().map(|desired| desired.identity.clone());
+                let seen = record.head.as_ref().map(|head| head.identity.clone());
+                record.rollout.is_none() && seen == head && !record.incident
+            })
+        });
+        assert!(
+            done,
+            "not settled: {}: {:?}",
+            self.label,
+            self.record.as_ref().map(|record| (&record.phase, &record.message, &record.rollout))
+        );
+        for _ in 0..5 {
+            self.tick();
+        }
+    }
+
+    /// What must hold at any moment.
+    fn check(&mut self) {
+        let replicas = |name: &str| {
+            let key = ObjectKey {
+                api_version: "apps/v1".into(),
+                kind: "Deployment".into(),
+                namespace: "shop".into(),
+                name: name.into(),
+            };
+            self.objects.get(&key).map_or(0, |object| {
+                u32::try_from(object.body["spec"]["replicas"].as_u64().unwrap_or(0)).unwrap()
+            })
+        };
+        let (stable, canary) = (replicas("web"), replicas("web-canary"));
+        let Some(record) = &self.record else { return };
+        let bounds = size::Bounds::new(record.replicas, Amount::Percent(25), Amount::Count(0));
+        assert!(
+            stable + canary <= bounds.most.max(record.replicas + 1),
+            "{stable} + {canary} pods are too many"
+        );
+        if let Some(rollout) = record.rollout.as_ref() {
+            self.weights.push((rollout.number, canary));
+        }
+        let mut terminal: BTreeMap<u64, u32> = BTreeMap::new();
+        for transition in &self.transitions {
+            if let Kind::Finished { .. } = transition.kind {
+                *terminal.entry(transition.rollout.unwrap()).or_default() += 1;
+            }
+        }
+        assert!(terminal.values().all(|count| *count == 1), "one terminal event each: {terminal:?}");
+    }
+
+    pub fn kinds(&self) -> Vec<&'static str> {
+        self.transitions.iter().map(|transition| transition.kind.name()).collect()
+    }
+
+    pub fn stable_tag(&self) -> Option<String> {
+        let stable = self.record.as_ref()?.stable.as_ref()?;
+        stable.version.image.tag.clone()
+    }
+
+    pub fn phase(&self) -> String {
+        self.record.as_ref().map_or(String::new(), |record| record.phase.clone())
+    }
+
+    pub fn has_object(&self, name: &str) -> bool {
+        self.objects.keys().any(|key| key.name == name)
+    }
+
+    pub fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Value)) {
+        self.clock += 1;
+        let version = self.clock;
+        let (_, object) =
+            self.objects.iter_mut().find(|(key, _)| key.kind == "Deployment" && key.name == name).unwrap();
+        edit(&mut object.body);
+        object.version = version;
+    }
+
+    pub fn kill_pods(&mut self, track: &str) {
+        for pod in self.pods.iter_mut().filter(|pod| pod.track == track) {
+            pod.ready_since = None;
+        }
+    }
+
+    /// What must be equal at the end of two runs of one story.
+    pub fn fingerprint(&self) -> Value {
+        let record = self.record.as_ref().unwrap();
+        let objects: BTreeMap<String, Value> = self
+            .objects
+            .iter()
+            .map(|(key, object)| {
+                let mut body = object.body.clone();
+                let metadata = body["metadata"].as_object_mut().unwrap();
+                for volatile in ["generation"] {
+                    metadata.remove(volatile);
+                }
+                let annotations = metadata.get("annotations").cloned().unwrap_or_default();
+                metadata
+                    .insert("annotations".into(), json!({"rollout": annotations.get(ANNOTATION_ROLLOUT)}));
+                body["status"] = Value::Null;
+                (key.to_string(), body)
+            })
+            .collect();
+        let outcomes: Vec<Value> =
+            record.history.iter().map(|(n, s)| json!([n, s.outcome, s.identity])).collect();
+        let held: Vec<Value> =
+            record.held.iter().map(|(n, h)| json!([n, h.identity, h.hold, h.released])).collect();
+        let marks: Vec<Value> = self.revisions.iter().map(|(n, r)| json!([n, r.mark])).collect();
+        let inventory: Vec<String> = record.inventory.keys().map(ToString::to_string).collect();
+        json!({"objects": objects, "outcomes": outcomes, "held": held, "marks": marks, "inventory": inventory,
+            "creates": self.creates, "deletes": self.deletes, "kinds": self.kinds()})
+    }
+}

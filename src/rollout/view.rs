@@ -1,0 +1,166 @@
+//! What a pass reads out of the observed objects: the two Deployments, and which of their pods belong to which template.
+
+use serde_json::Value;
+
+use crate::model::name::ReleaseKey;
+use crate::model::object::{Fence, ObjectKey};
+use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView};
+use crate::model::{ANNOTATION_EPOCH, ANNOTATION_ROLLOUT, ANNOTATION_VERSION, LABEL_RELEASE};
+
+/// The key of the team's own Deployment.
+pub fn stable_key(release: &ReleaseKey, namespace: &str) -> ObjectKey {
+    deployment(namespace, release.service.as_str().to_owned())
+}
+
+/// The key of the candidate's Deployment.
+pub fn canary_key(release: &ReleaseKey, namespace: &str) -> ObjectKey {
+    deployment(namespace, format!("{}-canary", release.service))
+}
+
+fn deployment(namespace: &str, name: String) -> ObjectKey {
+    ObjectKey {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        namespace: namespace.to_owned(),
+        name,
+    }
+}
+
+/// A live Deployment with its pods, told apart by template.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    /// What a fenced write names.
+    pub fence: Fence,
+    /// The live object.
+    pub live: Live,
+    /// `spec.replicas`.
+    pub replicas: u32,
+    /// The controller has seen the newest `spec`.
+    pub settled: bool,
+    /// The rollout that last wrote the object, from its annotation.
+    pub rollout: Option<u64>,
+    /// The identity of the version that it was last written for, from its annotation.
+    pub identity: Option<String>,
+    /// Pods of the newest template, those being deleted left out.
+    pub current: Vec<PodView>,
+    /// Pods of earlier templates, those being deleted left out.
+    pub former: Vec<PodView>,
+    /// Pods that are on their way out.
+    pub leaving: usize,
+    /// The message of the condition `ReplicaFailure` (quota, admission).
+    pub refused: Option<String>,
+}
+
+impl Workload {
+    /// Returns the ready pods of the newest template. Before the controller has seen the newest spec nobody can tell which
+    /// template is the newest, so there are none.
+    pub fn ready_current(&self) -> u32 {
+        if self.settled { ready(&self.current) } else { 0 }
+    }
+
+    /// Returns the ready pods of any template.
+    pub fn ready(&self) -> u32 {
+        ready(&self.current).saturating_add(ready(&self.former))
+    }
+
+    /// Tells whether exactly `wanted` pods of the newest template are wanted, there and ready, and no other is left.
+    pub fn complete(&self, wanted: u32) -> bool {
+        self.settled
+            && self.replicas == wanted
+            && self.former.is_empty()
+            && self.ready_current() >= wanted
+            && count(&self.current) == wanted
+    }
+}
+
+fn count(pods: &[PodView]) -> u32 {
+    u32::try_from(pods.len()).unwrap_or(u32::MAX)
+}
+
+fn ready(pods: &[PodView]) -> u32 {
+    u32::try_from(pods.iter().filter(|pod| pod.ready_since.is_some()).count()).unwrap_or(u32::MAX)
+}
+
+/// The two Deployments of a release.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The team's own.
+    pub stable: Known<Workload>,
+    /// The candidate's.
+    pub canary: Known<Workload>,
+}
+
+impl View {
+    /// Reads the view out of what was observed.
+    pub fn new(release: &ReleaseKey, namespace: &str, observed: &Observed) -> Self {
+        let read = |key: &ObjectKey| match observed.object(key) {
+            Known::Unknown => Known::Unknown,
+            Known::Absent => Known::Absent,
+            Known::Present(live) => Known::Present(workload(live, observed)),
+        };
+        Self { stable: read(&stable_key(release, namespace)), canary: read(&canary_key(release, namespace)) }
+    }
+}
+
+fn workload(live: &Live, observed: &Observed) -> Workload {
+    let object = live.object.as_ref();
+    let replica_sets: Vec<&ReplicaSetView> =
+        observed.replica_sets.iter().filter(|set| set.owner == live.uid).collect();
+    let newest =
+        annotation(object, "deployment.kubernetes.io/revision").and_then(|text| text.parse::<u64>().ok());
+    let generation = number(object, "/metadata/generation");
+    let seen = number(object, "/status/observedGeneration");
+    let (mut current, mut former, mut leaving) = (Vec::new(), Vec::new(), 0);
+    for pod in &observed.pods {
+        let Some(set) = replica_sets.iter().find(|set| set.uid == pod.owner) else { continue };
+        if pod.deleting {
+            leaving += 1;
+        } else if Some(set.revision) == newest {
+            current.push(pod.clone());
+        } else {
+            former.push(pod.clone());
+        }
+    }
+    Workload {
+        fence: Fence { uid: live.uid.clone(), resource_version: live.resource_version.clone() },
+        replicas: u32::try_from(number(object, "/spec/replicas").unwrap_or(1)).unwrap_or(u32::MAX),
+        settled: generation.is_some() && seen >= generation,
+        rollout: annotation(object, ANNOTATION_ROLLOUT).and_then(|text| text.parse().ok()),
+        identity: annotation(object, ANNOTATION_VERSION).map(str::to_owned),
+        current,
+        former,
+        leaving,
+        refused: condition_message(object, "ReplicaFailure"),
+        live: live.clone(),
+    }
+}
+
+fn number(object: &Value, pointer: &str) -> Option<u64> {
+    object.pointer(pointer).and_then(Value::as_u64)
+}
+
+/// Returns an annotation of an object.
+pub fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.get("metadata")?.get("annotations")?.get(name)?.as_str()
+}
+
+/// Returns the fencing epoch that an object was last written with; 0 for none.
+pub fn epoch_of(object: &Value) -> u64 {
+    annotation(object, ANNOTATION_EPOCH).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Tells whether an object carries the labels of this release.
+pub fn carries_labels(object: &Value, release: &ReleaseKey) -> bool {
+    let label = |name: &str| object.get("metadata")?.get("labels")?.get(name)?.as_str();
+    label(LABEL_RELEASE) == Some(release.to_string().as_str())
+        || (label(crate::model::LABEL_SERVICE) == Some(release.service.as_str())
+            && label(crate::model::LABEL_ENVIRONMENT) == Some(release.environment.as_str()))
+}
+
+fn condition_message(object: &Value, kind: &str) -> Option<String> {
+    object.pointer("/status/conditions")?.as_array()?.iter().find_map(|condition| {
+        let is = |field: &str, text: &str| condition.get(field).and_then(Value::as_str) == Some(text);
+        let message = condition.get("message").and_then(Value::as_str).unwrap_or("no message");
+        (is("type", kind) && is("status", "True")).then(|| message.chars().take(300).collect())
+    })
+}

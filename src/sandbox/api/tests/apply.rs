@@ -1,0 +1,156 @@
+//! Server-side apply, against the facts that were measured on a genuine server.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{
+    super::ApiServer,
+    basics::{code, server, web},
+};
+
+fn api(server: &ApiServer) -> Api<Deployment> {
+    Api::namespaced(server.client(), "default")
+}
+
+async fn apply(api: &Api<Deployment>, manager: &str, body: &Value) -> Result<Deployment, kube::Error> {
+    api.patch("web", &PatchParams::apply(manager), &Patch::Apply(body)).await
+}
+
+async fn force(api: &Api<Deployment>, manager: &str, body: &Value) -> Result<Deployment, kube::Error> {
+    api.patch("web", &PatchParams::apply(manager).force(), &Patch::Apply(body)).await
+}
+
+fn only_replicas(replicas: i32) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": replicas},
+    })
+}
+
+fn replicas(deployment: &Deployment) -> Option<i32> {
+    deployment.spec.as_ref().and_then(|spec| spec.replicas)
+}
+
+#[tokio::test]
+async fn the_same_body_again_writes_nothing() {
+    let server = server();
+    let api = api(&server);
+    let first = apply(&api, "idp", &web(Some(0))).await.unwrap();
+    let again = apply(&api, "idp", &web(Some(0))).await.unwrap();
+    assert_eq!(first, again);
+    let cpu = &first.spec.unwrap().template.spec.unwrap().containers[0]
+        .resources
+        .clone()
+        .unwrap()
+        .requests
+        .unwrap();
+    assert_eq!((cpu["cpu"].0.as_str(), cpu["memory"].0.as_str()), ("500m", "1Gi"));
+}
+
+#[tokio::test]
+async fn replicas_change_hands_and_stay() {
+    let server = server();
+    let api = api(&server);
+    apply(&api, "idp", &web(Some(0))).await.unwrap();
+    let (status, message) = code(apply(&api, "idp-rollout", &only_replicas(3)).await);
+    assert_eq!(status, 409);
+    assert_eq!(message, "Apply failed with 1 conflict: conflict with \"idp\": .spec.replicas");
+    let taken = force(&api, "idp-rollout", &only_replicas(3)).await.unwrap();
+    assert_eq!((replicas(&taken), taken.metadata.generation), (Some(3), Some(2)));
+    let after = apply(&api, "idp", &web(None)).await.unwrap();
+    assert_eq!(replicas(&after), Some(3));
+    let managers: Vec<String> =
+        after.metadata.managed_fields.unwrap().into_iter().map(|entry| entry.manager.unwrap()).collect();
+    assert_eq!(managers, ["idp", "idp-rollout"]);
+}
+
+#[tokio::test]
+async fn an_empty_apply_of_the_only_owner_brings_the_default_back() {
+    let server = server();
+    let api = api(&server);
+    apply(&api, "idp", &web(Some(0))).await.unwrap();
+    force(&api, "idp-rollout", &only_replicas(3)).await.unwrap();
+    let mut empty = only_replicas(0);
+    empty["spec"] = json!({});
+    let after = apply(&api, "idp-rollout", &empty).await.unwrap();
+    assert_eq!(replicas(&after), Some(1));
+}
+
+#[tokio::test]
+async fn what_is_no_longer_applied_goes() {
+    let server = server();
+    let api = api(&server);
+    let mut body = web(None);
+    body["spec"]["template"]["spec"]["containers"][0]["env"] =
+        json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]);
+    body["metadata"]["annotations"] = json!({"x": "1", "y": "2"});
+    apply(&api, "idp", &body).await.unwrap();
+    body["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "B", "value": "3"}]);
+    body["metadata"]["annotations"] = json!({"y": "2"});
+    let after = apply(&api, "idp", &body).await.unwrap();
+    assert_eq!(after.metadata.annotations.unwrap().into_keys().collect::<Vec<_>>(), ["y"]);
+    let env = after.spec.unwrap().template.spec.unwrap().containers[0].env.clone().unwrap();
+    assert_eq!(env.len(), 1);
+    assert_eq!((env[0].name.as_str(), env[0].value.as_deref()), ("B", Some("3")));
+}
+
+#[tokio::test]
+async fn stale_versions_other_uids_and_gone_objects() {
+    let server = server();
+    let api = api(&server);
+    let first = apply(&api, "idp", &web(Some(1))).await.unwrap();
+    let mut stale = only_replicas(2);
+    stale["metadata"]["resourceVersion"] = json!("1");
+    assert_eq!(code(force(&api, "idp", &stale).await).0, 409);
+
+    let mut other = only_replicas(2);
+    other["metadata"]["uid"] = json!("11111111-1111-4111-8111-111111111111");
+    let (status, message) = code(force(&api, "idp", &other).await);
+    assert_eq!(status, 422);
+    assert!(message.contains("metadata.uid: Invalid value"), "{message}");
+
+    let mut fenced = web(Some(2));
+    fenced["metadata"]["resourceVersion"] = json!(first.metadata.resource_version);
+    force(&api, "idp", &fenced).await.unwrap();
+    api.delete("web", &DeleteParams::background()).await.unwrap();
+    let reborn = force(&api, "idp", &fenced).await.unwrap();
+    assert_ne!(reborn.metadata.uid, first.metadata.uid);
+    assert_eq!(reborn.metadata.generation, Some(1));
+}
+
+#[tokio::test]
+async fn a_dry_run_leaves_no_trace() {
+    let server = server();
+    let api = api(&server);
+    let before = server.version();
+    let params = PatchParams::apply("idp").dry_run();
+    let shown = api.patch("web", &params, &Patch::Apply(web(Some(2)))).await.unwrap();
+    assert_eq!(replicas(&shown), Some(2));
+    assert_eq!(server.version(), before);
+    assert!(api.get_opt("web").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn scaling_by_hand_takes_the_field_away() {
+    let server = server();
+    let api = api(&server);
+    apply(&api, "idp-rollout", &web(Some(2))).await.unwrap();
+    let params = PatchParams { field_manager: Some("kubectl".into()), ..PatchParams::default() };
+    api.patch_scale("web", &params, &Patch::Merge(json!({"spec": {"replicas": 5}}))).await.unwrap();
+    let (status, message) = code(apply(&api, "idp-rollout", &only_replicas(2)).await);
+    assert_eq!(status, 409);
+    assert_eq!(
+        message,
+        "Apply failed with 1 conflict: conflict with \"kubectl\" with subresource \"scale\" using apps/v1: .spec.replicas"
+    );
+}
+
+#[tokio::test]
+async fn fields_that_do_not_exist_are_refused() {
+    let server = server();
+    let api = api(&server);
+    let mut body = web(None);
+    body["spec"]["replicsa"] = json!(1);
+    let (_, message) = code(apply(&api, "idp", &body).await);
+    assert!(message.contains(".spec.replicsa: field not declared in schema"), "{message}");
+}
