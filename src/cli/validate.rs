@@ -2,129 +2,127 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
-use serde_json::json;
+use clap::Args;
+use serde::Serialize;
 
+use super::output::{Tone, clean, paint};
+use super::{CliError, Exit, Output};
 use crate::declare::{self, Diagnostic, Diagnostics, Severity};
 
 /// Where a repository's declaration is.
 const DEFAULT: &str = ".idp/deploy.yaml";
 
-/// Check declarations the way the daemon does.
-///
-/// Exit 0: all are right. 1: at least one is refused. 2: a file could not be read.
-#[derive(Debug, Args)]
+/// Which files to check.
+#[derive(Debug, Clone, Args)]
 pub struct ValidateArgs {
-    /// Files, or folders that hold .idp/deploy.yaml.
+    /// Files, or folders that hold .idp/deploy.yaml
     #[arg(default_value = DEFAULT)]
     pub paths: Vec<PathBuf>,
-    /// The form of the answer.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
 }
 
-/// The form of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people: the line, a caret under the fault, why and how to mend it.
-    Text,
-    /// One object: {"ok", "files": [{"path", "ok", "diagnostics"}]}.
-    Json,
+/// What became of all files.
+#[derive(Serialize)]
+struct Report {
+    ok: bool,
+    files: Vec<Checked>,
 }
 
 /// One file and what was found in it.
+#[derive(Serialize)]
 struct Checked {
     path: String,
+    ok: bool,
+    /// Why it could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    diagnostics: Diagnostics,
+    #[serde(skip)]
     text: String,
-    found: Diagnostics,
 }
 
-/// Checks the files and prints what was found. Colour on a terminal only, and not where `NO_COLOR` is set.
-pub fn run(args: &ValidateArgs) -> ExitCode {
-    let mut checked = Vec::new();
-    let mut unread = false;
-    for path in &args.paths {
-        match check(path) {
-            Ok(file) => checked.push(file),
-            Err(error) => {
-                unread = true;
-                let _ = writeln!(io::stderr(), "error: read {}: {error}", path.display());
-            }
-        }
-    }
-    let refused = checked.iter().any(|file| file.found.has_errors());
-    let color =
-        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let shown = match args.output {
-        Output::Text => checked.iter().map(|file| text(file, color)).collect(),
-        Output::Json => format!("{:#}\n", report(&checked, !refused && !unread)),
+/// Checks the files and prints what was found. Good: all are right; Bad: one is refused; Usage: one cannot be read.
+pub fn run(args: &ValidateArgs, output: &Output) -> Result<Exit, CliError> {
+    let files: Vec<Checked> = args.paths.iter().map(|path| check(path)).collect();
+    let exit = match () {
+        () if files.iter().any(|file| file.error.is_some()) => Exit::Usage,
+        () if files.iter().any(|file| !file.ok) => Exit::Bad,
+        () => Exit::Good,
     };
-    match io::stdout().lock().write_all(shown.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(2),
-        _ if unread => ExitCode::from(2),
-        _ => ExitCode::from(u8::from(refused)),
-    }
+    let report = Report { ok: exit == Exit::Good, files };
+    output.show(&report, |output| {
+        let files: Vec<String> = report.files.iter().map(|file| text(file, output.colour)).collect();
+        files.join("\n")
+    })?;
+    Ok(exit)
 }
 
-/// Reads and checks one file; of one that is too large no more than is needed to say so.
-fn check(path: &Path) -> io::Result<Checked> {
+/// Reads and checks one file.
+fn check(path: &Path) -> Checked {
     let path = if path.is_dir() { path.join(DEFAULT) } else { path.to_owned() };
-    let mut bytes = Vec::new();
-    let limit = u64::try_from(declare::FILE_LIMIT).unwrap_or(u64::MAX).saturating_add(1);
-    File::open(&path)?.take(limit).read_to_end(&mut bytes)?;
-    let path = path.to_string_lossy().into_owned();
-    let found = match declare::parse(&path, &bytes) {
+    let name = path.to_string_lossy().into_owned();
+    let bytes = match read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let (error, diagnostics) = (Some(error.to_string()), Diagnostics::default());
+            return Checked { path: name, ok: false, error, diagnostics, text: String::new() };
+        }
+    };
+    let diagnostics = match declare::parse(&name, &bytes) {
         Ok(spec) => spec.notes().clone(),
         Err(found) => found,
     };
-    Ok(Checked { path, text: String::from_utf8_lossy(&bytes).into_owned(), found })
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Checked { path: name, ok: !diagnostics.has_errors(), error: None, diagnostics, text }
 }
 
-fn report(checked: &[Checked], ok: bool) -> serde_json::Value {
-    let file = |file: &Checked| json!({"path": file.path, "ok": !file.found.has_errors(), "diagnostics": file.found});
-    json!({"ok": ok, "files": checked.iter().map(file).collect::<Vec<_>>()})
+/// Reads a file; of one that is too large no more than is needed to say so.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(declare::FILE_LIMIT).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
-fn text(file: &Checked, color: bool) -> String {
-    let paint = Paint(color);
+fn text(file: &Checked, colour: bool) -> String {
     let mut out = String::new();
-    for finding in &file.found {
-        show(&mut out, finding, &file.text, paint);
+    for finding in &file.diagnostics {
+        show(&mut out, finding, &file.text, colour);
     }
-    let errors = file.found.iter().filter(|finding| finding.severity == Severity::Error).count();
-    let verdict = match errors {
-        0 => format!("{} {}", file.path, paint.good("is right")),
-        1 => format!("{} {}", file.path, paint.bad("has 1 error")),
-        more => format!("{} {}", file.path, paint.bad(&format!("has {more} errors"))),
+    let errors = file.diagnostics.iter().filter(|finding| finding.severity == Severity::Error).count();
+    let verdict = match (&file.error, errors) {
+        (Some(error), _) => paint(&format!("cannot be read: {error}"), Tone::Bad, colour),
+        (None, 0) => paint("is right", Tone::Good, colour),
+        (None, 1) => paint("has 1 error", Tone::Bad, colour),
+        (None, more) => paint(&format!("has {more} errors"), Tone::Bad, colour),
     };
-    let _ = writeln!(out, "{verdict}");
+    let _ = write!(out, "{} {verdict}", clean(&file.path));
     out
 }
 
 /// Shows one finding: where and what, the line with a caret, why and how to mend it.
-fn show(out: &mut String, finding: &Diagnostic, text: &str, paint: Paint) {
+fn show(out: &mut String, finding: &Diagnostic, text: &str, colour: bool) {
     let Diagnostic { code, severity, file, place, what, why, fix, repaired } = finding;
     let word = match severity {
-        Severity::Error => paint.bad(&format!("error[{code}]")),
-        Severity::Note => paint.dim(&format!("note[{code}]")),
+        Severity::Error => paint(&format!("error[{code}]"), Tone::Bad, colour),
+        Severity::Note => paint(&format!("note[{code}]"), Tone::Busy, colour),
     };
-    let _ =
-        writeln!(out, "{file}:{}:{}: {word}: {}", place.line, place.column, paint.strong(&printable(what)));
+    let _ = writeln!(out, "{}:{}:{}: {word}: {}", clean(file), place.line, place.column, clean(what));
     if let Some(line) = text.lines().nth(place.line.saturating_sub(1)) {
-        snippet(out, line, finding, paint);
+        snippet(out, line, finding, colour);
     }
-    for (name, sentence) in [("why", why), ("fix", fix)] {
+    for (name, sentence) in [("why:", why), ("fix:", fix)] {
         if !sentence.is_empty() {
-            let _ = writeln!(out, "  {} {}", paint.dim(&format!("{name}:")), printable(sentence));
+            let _ = writeln!(out, "  {} {}", paint(name, Tone::Faint, colour), clean(sentence));
         }
     }
     if let Some(repaired) = repaired {
-        let _ = writeln!(out, "  {}", paint.dim("the repaired file:"));
-        let _ = writeln!(out, "{}", repaired.trim_end());
+        let _ = writeln!(out, "  {}", paint("the repaired file:", Tone::Faint, colour));
+        repaired.lines().for_each(|line| {
+            let _ = writeln!(out, "{}", clean(line));
+        });
     }
     out.push('\n');
 }
@@ -132,60 +130,18 @@ fn show(out: &mut String, finding: &Diagnostic, text: &str, paint: Paint) {
 /// The widest part of a line that is shown, in characters.
 const WIDTH: usize = 100;
 
-fn snippet(out: &mut String, line: &str, finding: &Diagnostic, paint: Paint) {
+fn snippet(out: &mut String, line: &str, finding: &Diagnostic, colour: bool) {
     let place = finding.place;
     let number = place.line.to_string();
     let start = place.column.saturating_sub(1);
     // Of a very long line the part around the fault.
     let from = if start < WIDTH { 0 } else { start - WIDTH / 2 };
     let shown: String = line.chars().skip(from).take(WIDTH).collect();
-    let caret = " ".repeat(start - from)
-        + &"^".repeat(place.length.clamp(1, WIDTH.saturating_sub(start - from).max(1)));
-    let bar = paint.dim("|");
-    let margin = " ".repeat(number.len());
-    let _ = writeln!(out, "  {} {bar} {}", paint.dim(&number), printable(&shown));
-    let _ = writeln!(out, "  {margin} {bar} {}", paint.bad(&caret));
-}
-
-/// Control characters of a file never reach a terminal; each is one column wide.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c == '\t' {
-                ' '
-            } else if c.is_control() {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
-/// Colours, or none.
-#[derive(Clone, Copy)]
-struct Paint(bool);
-
-impl Paint {
-    fn with(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    fn bad(self, text: &str) -> String {
-        self.with("1;31", text)
-    }
-
-    fn good(self, text: &str) -> String {
-        self.with("32", text)
-    }
-
-    fn strong(self, text: &str) -> String {
-        self.with("1", text)
-    }
-
-    fn dim(self, text: &str) -> String {
-        self.with("2", text)
-    }
+    let length = place.length.clamp(1, WIDTH.saturating_sub(start - from).max(1));
+    let caret = format!("{}{}", " ".repeat(start - from), paint(&"^".repeat(length), Tone::Bad, colour));
+    let bar = paint("|", Tone::Faint, colour);
+    let _ = writeln!(out, "  {} {bar} {}", paint(&number, Tone::Faint, colour), clean(&shown));
+    let _ = writeln!(out, "  {} {bar} {caret}", " ".repeat(number.len()));
 }
 
 #[cfg(test)]
@@ -197,7 +153,7 @@ mod tests {
         let path = folder.path().join(DEFAULT);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
-        let mut checked = check(folder.path()).unwrap();
+        let mut checked = check(folder.path());
         checked.path = "deploy.yaml".into();
         checked
     }
@@ -208,17 +164,17 @@ mod tests {
         let shown = text(&file, false);
         assert!(shown.contains("  3 |   prot: 80\n    |   ^^^^\n"), "{shown}");
         assert!(shown.contains("fix: did you mean `port`?"), "{shown}");
-        assert!(shown.ends_with("deploy.yaml has 1 error\n"), "{shown}");
+        assert!(shown.ends_with("deploy.yaml has 1 error"), "{shown}");
         assert!(!shown.contains('\u{1b}'));
-        assert!(text(&file, true).contains("\u{1b}[1;31m"));
+        assert!(text(&file, true).contains("\u{1b}[31m"));
     }
 
     #[test]
     fn a_right_file_says_so_and_notes_do_not_refuse_it() {
         let file = checked("service: {name: api, team: pay}\ncanary: [{weight: 10}]\n");
         let shown = text(&file, false);
-        assert!(shown.contains("note[N_FINAL_STEP]") && shown.ends_with("is right\n"), "{shown}");
-        assert_eq!(report(&[file], true)["files"][0]["ok"], true);
+        assert!(shown.contains("note[N_FINAL_STEP]") && shown.ends_with("is right"), "{shown}");
+        assert!(file.ok);
     }
 
     #[test]
@@ -234,9 +190,16 @@ mod tests {
     #[test]
     fn json_has_code_and_place() {
         let file = checked("service: {name: api}\n");
-        let report = report(&[file], false);
+        let report = serde_json::to_value(Report { ok: false, files: vec![file] }).unwrap();
         assert_eq!(report["ok"], false);
         assert_eq!(report["files"][0]["diagnostics"][0]["code"], "E_MISSING");
         assert_eq!(report["files"][0]["diagnostics"][0]["line"], 1);
+        assert_eq!(report["files"][0].get("text"), None);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_says_so() {
+        let file = check(Path::new("/nowhere/deploy.yaml"));
+        assert!(!file.ok && text(&file, false).starts_with("/nowhere/deploy.yaml cannot be read: "));
     }
 }
