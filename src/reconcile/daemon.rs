@@ -19,6 +19,7 @@ use super::queue::{self, Queue, Requests};
 use super::report::Reporter;
 use super::slots::Slots;
 use super::statuses::Statuses;
+use crate::cluster::client::OnCall;
 use crate::cluster::home::{self, Announcer};
 use crate::cluster::lease::{self, Leadership, LeaseOptions};
 use crate::cluster::{Cluster, crd};
@@ -33,7 +34,7 @@ use crate::evidence::wake;
 use crate::model::desired::HeadUpdate;
 use crate::model::name::ReleaseKey;
 use crate::source::{self, Hints, SourceLoop, SourceReport};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Answered, Metrics};
 
 /// Passes at one time.
 const PASSES: usize = 16;
@@ -66,6 +67,15 @@ fn start<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 ) -> impl FnOnce(E) -> DaemonError {
     let what = what.into();
     move |source| DaemonError::Start { what, source: source.into() }
+}
+
+/// Returns the function that the cluster's client calls after every request, so that it is counted.
+pub fn count_calls(metrics: &Metrics) -> OnCall {
+    let metrics = metrics.cluster.clone();
+    Arc::new(move |call| {
+        let answer = if call.code == 0 { Answered::Error } else { Answered::Status(call.code) };
+        metrics.request(call.verb, call.resource, answer, call.took);
+    })
 }
 
 /// A running daemon.

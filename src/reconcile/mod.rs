@@ -15,4 +15,4 @@ mod report;
 pub mod slots;
 mod statuses;
 
-pub use daemon::{Daemon, DaemonError, Supervisor};
+pub use daemon::{Daemon, DaemonError, Supervisor, count_calls};
