@@ -92,7 +92,7 @@ impl Manager {
             }
             let next = self.timers.values().min().copied();
             tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
+                alive = changes.changed() => if alive.is_err() { return },
                 () = wait_until(next) => self.fire(),
             }
         }
