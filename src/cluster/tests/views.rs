@@ -46,7 +46,7 @@ async fn watches_fill_the_view_and_wake() {
     let world = World::watching().await;
     create(&world, pod("web-1", "web.prod")).await;
     world.eventually("the pod is seen", || pods(&world) == ["web-1"]).await;
-    assert_eq!(*world.woken.lock().unwrap(), [world.release.clone()]);
+    assert_eq!(world.woken.lock().unwrap().as_slice(), std::slice::from_ref(&world.release));
 
     create(&world, pod("other-1", "other.prod")).await;
     world.eventually("the other wakes", || woken(&world) == 2).await;
