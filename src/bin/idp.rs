@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use idp::cli::validate::ValidateArgs;
 use idp::cli::{
-    CliError, Exit, Global, Output, command, completions, connect, explain, status, version, watch,
+    CliError, Exit, Global, Output, command, completions, connect, crd, explain, schema, status, validate,
+    version, watch,
 };
 use idp::model::command::Verb as Asked;
 use idp::model::duration;
@@ -36,6 +38,12 @@ enum Verb {
     /// Follow or steer a rollout
     #[command(subcommand)]
     Rollout(Rollout),
+    /// Check declarations the way the daemon does: 0 if all are right, 1 if one is refused, 2 if one could not be read
+    Validate(ValidateArgs),
+    /// Print the JSON Schema of .idp/deploy.yaml, for editors
+    Schema,
+    /// Print the CustomResourceDefinition of Release
+    Crd,
     /// Print the completion script of a shell
     Completions {
         /// The shell
@@ -107,7 +115,8 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
             let client = &connect::client(global).await?;
             match verb {
                 Rollout::Watch { release, timeout, next } => {
-                    let options = watch::Options { timeout: *timeout, next: *next };
+                    let options =
+                        watch::Options { timeout: *timeout, next: *next, ..watch::Options::default() };
                     watch::run(client, output, release, options).await
                 }
                 Rollout::Abort(Steer { release, why }) => {
@@ -118,6 +127,9 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
                 }
             }
         }
+        Verb::Validate(arguments) => validate::run(arguments, output),
+        Verb::Schema => schema::run(output),
+        Verb::Crd => crd::run(&idp::cluster::crd::crd(), output),
         Verb::Completions { shell } => completions::run(Arguments::command(), *shell),
         Verb::Version => version::run(output),
     }

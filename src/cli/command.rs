@@ -36,7 +36,7 @@ pub struct Answered {
     pub result: CommandResult,
 }
 
-/// Gives a command and waits for its answer, at most [`PATIENCE`].
+/// Gives a command, waits for its answer and prints it.
 pub async fn run(
     client: &Client,
     output: &Output,
@@ -44,6 +44,19 @@ pub async fn run(
     verb: Verb,
     why: &str,
 ) -> Result<Exit, CliError> {
+    let answered = give(client, asked, verb, why, PATIENCE).await?;
+    output.show(&answered, |output| text(&answered, output.colour))?;
+    Ok(if answered.result.accepted { Exit::Good } else { Exit::Bad })
+}
+
+/// Gives a command and waits for its answer, at most `patience`.
+pub async fn give(
+    client: &Client,
+    asked: &str,
+    verb: Verb,
+    why: &str,
+    patience: Duration,
+) -> Result<Answered, CliError> {
     let view = connect::find(client, asked).await?;
     let who = who(client).await?;
     let id = new_id();
@@ -57,15 +70,12 @@ pub async fn run(
             tokio::time::sleep(LOOK).await;
         }
     };
-    let result = tokio::time::timeout(PATIENCE, answer).await.map_err(|_| CliError::NoDaemon {
+    let result = tokio::time::timeout(patience, answer).await.map_err(|_| CliError::NoDaemon {
         command: format!("{} {id}", verb.name()),
         release: view.release.clone(),
-        after: PATIENCE,
+        after: patience,
     })??;
-    let exit = if result.accepted { Exit::Good } else { Exit::Bad };
-    let answered = Answered { release: view.release, id, verb, result };
-    output.show(&answered, |output| text(&answered, output.colour))?;
-    Ok(exit)
+    Ok(Answered { release: view.release, id, verb, result })
 }
 
 /// Asks the API server who is calling: a name that the caller cannot choose.

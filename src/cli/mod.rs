@@ -11,20 +11,25 @@ pub mod command;
 pub mod completions;
 pub mod connect;
 pub mod crd;
+pub mod demo;
 pub mod error;
 pub mod explain;
 pub mod fleet;
 pub mod output;
+pub mod schema;
 pub mod screen;
 pub mod sources;
 pub mod status;
 pub mod table;
 pub mod timeline;
+pub mod validate;
 pub mod version;
 pub mod watch;
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -66,25 +71,41 @@ impl Exit {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// The kubeconfig to use; otherwise KUBECONFIG, ~/.kube/config, or the pod's own account
-    #[arg(long, global = true, env = "IDP_KUBECONFIG", value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Everywhere", env = "IDP_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig; otherwise its current one
-    #[arg(long, global = true, env = "IDP_CONTEXT", value_name = "NAME")]
+    #[arg(long, global = true, help_heading = "Everywhere", env = "IDP_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
     /// The namespace in which the daemon keeps what belongs to no release
     #[arg(
         long,
         global = true,
+        help_heading = "Everywhere",
         env = "IDP_HOME_NAMESPACE",
         default_value = "idp-system",
         value_name = "NAME"
     )]
     pub home_namespace: String,
     /// How to print
-    #[arg(short, long, global = true, env = "IDP_OUTPUT", default_value = "table", value_name = "FORMAT")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        env = "IDP_OUTPUT",
+        default_value = "table",
+        value_name = "FORMAT"
+    )]
     pub output: Format,
     /// When to colour
-    #[arg(long, global = true, env = "IDP_COLOR", default_value = "auto", value_name = "WHEN")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        env = "IDP_COLOR",
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
     pub color: Colour,
 }
 

@@ -1,5 +1,5 @@
 //! What the daemon says of its sources: one ConfigMap `idp-source-<name>` each in the home namespace, with a JSON document under the
-//! key `status`.
+//! key `status` or `status.json`.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
@@ -12,8 +12,8 @@ use crate::model::desired::SourceProblem;
 
 /// What the names of these ConfigMaps begin with.
 pub const PREFIX: &str = "idp-source-";
-/// The key of the document.
-pub const KEY: &str = "status";
+/// The keys that the document may have.
+pub const KEYS: [&str; 2] = ["status", "status.json"];
 /// Problems of one source that are printed.
 const SHOWN: usize = 10;
 
@@ -61,7 +61,7 @@ pub async fn all(client: &Client, home: &str) -> (Vec<SourceView>, Option<String
     match connect::call("reading the sources", api.list(&ListParams::default())).await {
         Ok(list) => {
             let view = |map: &ConfigMap| {
-                let document = map.data.as_ref().and_then(|data| data.get(KEY));
+                let document = map.data.as_ref().and_then(|data| KEYS.iter().find_map(|key| data.get(*key)));
                 read(map.metadata.name.as_deref().unwrap_or_default(), document.map(String::as_str))
             };
             (list.items.iter().filter_map(view).collect(), None)

@@ -96,7 +96,7 @@ impl Lines {
             self.push("step", None, step(now, after));
         }
         let ready = |rollout: &Rollout| rollout.stage.ready_at.map(|_| (rollout.stage.number, rollout.phase));
-        if ready(now).is_some() && earlier.and_then(ready) != ready(now) {
+        if now.ending.is_none() && ready(now).is_some() && earlier.and_then(ready) != ready(now) {
             let pause = pause(now);
             let watched = if pause.is_zero() {
                 "its gates are asked once".into()

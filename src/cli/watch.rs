@@ -17,23 +17,28 @@ use super::{CliError, Exit, Output, connect, output};
 use crate::model::duration;
 use crate::model::record::Record;
 
-/// How long the watch may be broken before the cluster counts as unreachable.
-const BROKEN: Duration = Duration::from_mins(1);
-
 /// What is asked for.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// How long to watch at most; `None`: to the end.
     pub timeout: Option<Duration>,
     /// Wait for the next rollout if none is running, instead of telling how the last one ended.
     pub next: bool,
+    /// How long the watch may be broken before the cluster counts as unreachable.
+    pub broken: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { timeout: None, next: false, broken: Duration::from_mins(1) }
+    }
 }
 
 /// Follows the running rollout to its end, or tells at once how the last one ended.
 pub async fn run(client: &Client, output: &Output, asked: &str, options: Options) -> Result<Exit, CliError> {
     let view = connect::find(client, asked).await?;
     let mut follower = Follower::new(&view, *output, options.next);
-    let whole = follow(client, &view, &mut follower);
+    let whole = follow(client, &view, &mut follower, options.broken);
     let ended = match options.timeout {
         None => whole.await,
         Some(limit) => tokio::time::timeout(limit, whole).await.unwrap_or(Ok(Exit::Timeout)),
@@ -46,7 +51,12 @@ pub async fn run(client: &Client, output: &Output, asked: &str, options: Options
     ended
 }
 
-async fn follow(client: &Client, view: &ReleaseView, follower: &mut Follower) -> Result<Exit, CliError> {
+async fn follow(
+    client: &Client,
+    view: &ReleaseView,
+    follower: &mut Follower,
+    broken: Duration,
+) -> Result<Exit, CliError> {
     if let Some(exit) = follower.see(view)? {
         return Ok(exit);
     }
@@ -55,7 +65,7 @@ async fn follow(client: &Client, view: &ReleaseView, follower: &mut Follower) ->
     let mut events = pin!(watcher::watcher(api, config).default_backoff());
     let mut broken_since: Option<tokio::time::Instant> = None;
     loop {
-        match next(&mut events, broken_since).await {
+        match next(&mut events, broken_since.map(|since| since + broken)).await {
             Some(Ok(Event::Apply(object) | Event::InitApply(object))) => {
                 broken_since = None;
                 let seen = ReleaseView::of(&object);
@@ -74,20 +84,20 @@ async fn follow(client: &Client, view: &ReleaseView, follower: &mut Follower) ->
             }
             None => {
                 let what = format!("watching {}", view.release);
-                return Err(CliError::Late { what, after: BROKEN });
+                return Err(CliError::Late { what, after: broken });
             }
         }
     }
 }
 
-/// Returns the next event; `None` once the watch has been broken too long.
+/// Returns the next event; `None` once the deadline of a broken watch is over.
 async fn next(
     events: &mut (impl Stream<Item = watcher::Result<Event<DynamicObject>>> + Unpin),
-    broken_since: Option<tokio::time::Instant>,
+    deadline: Option<tokio::time::Instant>,
 ) -> Option<watcher::Result<Event<DynamicObject>>> {
-    match broken_since {
+    match deadline {
         None => events.next().await,
-        Some(since) => tokio::time::timeout_at(since + BROKEN, events.next()).await.ok().flatten(),
+        Some(deadline) => tokio::time::timeout_at(deadline, events.next()).await.ok().flatten(),
     }
 }
 

@@ -149,7 +149,10 @@ pub async fn ensure_crd(calls: &Calls, deadline: Duration) -> Result<(), CrdErro
 }
 
 fn is_established(crd: &Value) -> bool {
-    list(crd).iter().any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+    let is = |condition: &Value, name: &str, wanted: &str| {
+        condition.get(name).and_then(Value::as_str) == Some(wanted)
+    };
+    list(crd).iter().any(|condition| is(condition, "type", "Established") && is(condition, "status", "True"))
 }
 
 fn conditions(crd: &Value) -> String {

@@ -70,7 +70,8 @@ impl Cluster {
         if missing.is_empty() {
             return Ok(observed);
         }
-        let reads = missing.iter().map(|key| self.look(release, key));
+        // Collected first: a stream that borrows through a closure cannot be sent to another thread.
+        let reads: Vec<_> = missing.iter().map(|key| self.look(release, key)).collect();
         futures::stream::iter(reads).buffer_unordered(READS).collect::<()>().await;
         Ok(self.view.observed(release, namespace, wanted).0)
     }

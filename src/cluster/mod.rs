@@ -17,6 +17,8 @@ pub mod crd;
 pub mod error;
 mod feed;
 mod handle;
+pub mod home;
+pub mod lease;
 pub mod pod;
 pub mod raw;
 pub mod record;
@@ -31,3 +33,6 @@ pub mod watched;
 
 pub use handle::Cluster;
 pub use shard::ReleaseSeen;
+
+#[cfg(test)]
+mod tests;

@@ -157,3 +157,190 @@ fn is_disruption(reason: &str) -> bool {
 fn cut(text: Option<&str>) -> String {
     text.unwrap_or_default().trim().chars().take(MESSAGE).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(status: &Value) -> PodView {
+        let pod = json!({
+            "metadata": {"name": "web-1", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z",
+                "labels": {"idp.dev/track": "canary"},
+                "ownerReferences": [
+                    {"apiVersion": "v1", "kind": "Other", "name": "x", "uid": "no", "controller": false},
+                    {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-a", "uid": "rs", "controller": true}]},
+            "spec": {"containers": [{"name": "app"}]}, "status": status});
+        pod_view(&serde_json::from_value(pod).unwrap())
+    }
+
+    fn container(state: &Value, last: &Value, restarts: u32) -> Value {
+        json!({"containerStatuses": [{"name": "app", "image": "i", "imageID": "i@sha256:1", "ready": false,
+            "restartCount": restarts, "state": state, "lastState": last}]})
+    }
+
+    fn reason(stopped: Option<&Stopped>) -> &str {
+        stopped.map_or("", |stopped| stopped.reason.as_str())
+    }
+
+    #[test]
+    fn a_new_pod_has_nothing_yet() {
+        let view = pod(&json!({}));
+        let expected = PodView {
+            name: "web-1".into(),
+            uid: "u".into(),
+            owner: "rs".into(),
+            track: "canary".into(),
+            ip: None,
+            created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            ready_since: None,
+            started: false,
+            restarts: 0,
+            waiting: None,
+            terminated: None,
+            unschedulable: None,
+            disrupted: None,
+            deleting: false,
+            image_id: None,
+        };
+        assert_eq!(view, expected);
+        assert_eq!(pod(&json!({"podIP": ""})).ip, None);
+    }
+
+    #[test]
+    fn a_pod_that_serves_is_ready_since_then() {
+        let mut status = container(&json!({"running": {"startedAt": "2026-01-01T00:00:01Z"}}), &json!({}), 0);
+        status["podIP"] = "10.0.0.1".into();
+        status["conditions"] =
+            json!([{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"}]);
+        let view = pod(&status);
+        assert_eq!(view.ready_since, Some("2026-01-01T00:00:05Z".parse().unwrap()));
+        assert_eq!((view.ip.as_deref(), view.image_id.as_deref()), (Some("10.0.0.1"), Some("i@sha256:1")));
+        assert!(view.started && view.disrupted.is_none());
+    }
+
+    #[test]
+    fn containers_that_do_not_run_say_why() {
+        let waits = |reason: &str| json!({"waiting": {"reason": reason, "message": "m"}});
+        let ended = |reason: &str, code: i32| json!({"terminated": {"reason": reason, "exitCode": code, "finishedAt": "2026-01-01T00:00:02Z"}});
+        // state, last state, restarts → waiting, terminated, exit code, started
+        let table = [
+            (waits("ContainerCreating"), json!({}), 0, "", "", None, false),
+            (waits("PodInitializing"), json!({}), 0, "", "", None, false),
+            (waits("ImagePullBackOff"), json!({}), 0, "ImagePullBackOff", "", None, false),
+            (waits("ErrImagePull"), json!({}), 0, "ErrImagePull", "", None, false),
+            (
+                waits("CreateContainerConfigError"),
+                json!({}),
+                0,
+                "CreateContainerConfigError",
+                "",
+                None,
+                false,
+            ),
+            (waits("CrashLoopBackOff"), ended("Error", 1), 4, "CrashLoopBackOff", "Error", Some(1), true),
+            (
+                waits("CrashLoopBackOff"),
+                ended("OOMKilled", 137),
+                3,
+                "CrashLoopBackOff",
+                "OOMKilled",
+                Some(137),
+                true,
+            ),
+            (
+                waits("CrashLoopBackOff"),
+                ended("Completed", 0),
+                3,
+                "CrashLoopBackOff",
+                "Completed",
+                Some(0),
+                true,
+            ),
+            (
+                waits("CrashLoopBackOff"),
+                ended("StartError", 128),
+                2,
+                "CrashLoopBackOff",
+                "StartError",
+                Some(128),
+                false,
+            ),
+            (ended("Error", 2), ended("Error", 1), 1, "", "Error", Some(2), true),
+            (json!({"running": {}}), ended("", 1), 1, "", "Error", Some(1), true),
+        ];
+        for (state, last, restarts, wait, end, code, started) in table {
+            let view = pod(&container(&state, &last, restarts));
+            assert_eq!(reason(view.waiting.as_ref()), wait, "{state}");
+            assert_eq!(reason(view.terminated.as_ref()), end, "{state}");
+            assert_eq!(view.terminated.and_then(|end| end.exit_code), code, "{state}");
+            assert_eq!((view.started, view.restarts), (started, restarts), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_probe_that_never_passes_does_not_hide_that_it_started() {
+        let mut status = container(&json!({"running": {}}), &json!({}), 0);
+        status["containerStatuses"][0]["started"] = false.into();
+        assert!(pod(&status).started);
+    }
+
+    #[test]
+    fn init_containers_count_when_they_fail() {
+        let init = |code: i32| {
+            json!({"initContainerStatuses": [{"name": "i", "image": "i", "imageID": "", "ready": false, "restartCount": 2,
+                "state": {"terminated": {"exitCode": code, "reason": "Error"}}}]})
+        };
+        assert_eq!(pod(&init(0)).terminated, None);
+        let failed = pod(&init(1));
+        assert_eq!(
+            (failed.terminated.unwrap().exit_code, failed.restarts, failed.started),
+            (Some(1), 2, false)
+        );
+    }
+
+    #[test]
+    fn what_is_not_the_versions_doing_is_told_apart() {
+        let condition = |kind: &str, status: &str, reason: &str| json!({"conditions": [{"type": kind, "status": status, "reason": reason, "message": "0/3 nodes"}]});
+        let table = [
+            (condition("DisruptionTarget", "True", "PreemptionByScheduler"), Some("PreemptionByScheduler")),
+            (condition("DisruptionTarget", "True", ""), Some("DisruptionTarget")),
+            (condition("DisruptionTarget", "False", "X"), None),
+            (json!({"phase": "Failed", "reason": "Evicted"}), Some("Evicted")),
+            (json!({"phase": "Failed", "reason": "OutOfcpu"}), Some("OutOfcpu")),
+            (json!({"reason": "NodeLost"}), Some("NodeLost")),
+            (json!({"phase": "Failed", "reason": "DeadlineExceeded"}), None),
+            (condition("Ready", "Unknown", "NodeStatusUnknown"), Some("NodeNotReady")),
+            (condition("Ready", "False", "ContainersNotReady"), None),
+        ];
+        for (status, expected) in table {
+            assert_eq!(pod(&status).disrupted.as_deref(), expected, "{status}");
+        }
+        let view = pod(&condition("PodScheduled", "False", "Unschedulable"));
+        assert_eq!((view.unschedulable.as_deref(), view.disrupted), (Some("0/3 nodes"), None));
+    }
+
+    #[test]
+    fn a_deleted_pod_is_no_evidence() {
+        let pod = json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let view = pod_view(&serde_json::from_value(pod).unwrap());
+        assert!(view.deleting);
+        assert_eq!(view.disrupted.as_deref(), Some("Deleted"));
+    }
+
+    #[test]
+    fn messages_are_cut() {
+        let state = json!({"waiting": {"reason": "ErrImagePull", "message": "é".repeat(1000)}});
+        let view = pod(&container(&state, &json!({}), 0));
+        assert_eq!(view.waiting.unwrap().message.chars().count(), MESSAGE);
+    }
+
+    #[test]
+    fn a_replica_set_names_its_deployment_and_revision() {
+        let set = json!({"metadata": {"name": "web-a", "uid": "rs", "annotations": {"deployment.kubernetes.io/revision": "7"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "d", "controller": true}]},
+            "spec": {"replicas": 3, "selector": {}}});
+        let view = replica_set_view(&serde_json::from_value(set).unwrap());
+        assert_eq!((view.owner.as_str(), view.revision, view.replicas), ("d", 7, 3));
+    }
+}

@@ -101,7 +101,7 @@ pub struct ReleaseSpec {
 
 impl ReleaseSpec {
     /// Reads a `spec`; one bad command does not hide the others.
-    fn read(spec: Option<&Value>) -> Self {
+    pub(super) fn read(spec: Option<&Value>) -> Self {
         let mut read = Self::default();
         let Some(spec) = spec else { return read };
         read.suspend = spec.get("suspend").and_then(Value::as_bool).unwrap_or_default();

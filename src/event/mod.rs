@@ -13,5 +13,10 @@
 pub mod announce;
 pub mod binding;
 pub mod catalogue;
+pub mod kafka;
 pub mod kubernetes;
+mod lane;
 pub mod outbox;
+pub mod publisher;
+pub mod status;
+pub mod status_sink;

@@ -1,1 +1,97 @@
-//! (room http)
+//! The daemon's HTTP server: webhooks in, metrics and health out.
+//!
+//! In: requests of anybody. Out: hints (through [`Hooks`]) and text. Bounded in connections, headers, bodies and time, so that a slow
+//! or a large client hurts itself only. May use: `config`, `source::webhook`, the network.
+
+mod connections;
+mod hooks;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::sync::{Semaphore, watch};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::config::Forge;
+use crate::model::name::SourceName;
+use crate::source::webhook::{HookOutcome, Hooks};
+
+pub use connections::serve;
+
+/// Bytes of webhook bodies that may be under way at one time, in KiB.
+const IN_FLIGHT_KIB: usize = 64 * 1024;
+
+/// Whether the daemon can do its work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It can.
+    Ready,
+    /// It cannot yet, or not any more; why, in one sentence.
+    NotReady(String),
+}
+
+/// One webhook request, for counting. The source is absent where the name in the path is none of ours, so that labels stay few.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookSeen {
+    /// The source and its forge.
+    pub source: Option<(SourceName, Forge)>,
+    /// What became of it.
+    pub outcome: HookOutcome,
+}
+
+/// Counts webhook requests.
+pub type OnHook = Arc<dyn Fn(&HookSeen) + Send + Sync>;
+/// Writes the metrics in Prometheus' text format.
+pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the server answers from.
+#[derive(Clone)]
+pub struct HttpState {
+    hooks: Arc<Hooks>,
+    metrics: MetricsText,
+    ready: watch::Receiver<Readiness>,
+    on_hook: OnHook,
+    in_flight: Arc<Semaphore>,
+}
+
+impl HttpState {
+    /// Gathers what the server needs.
+    pub fn new(
+        hooks: Arc<Hooks>,
+        metrics: MetricsText,
+        ready: watch::Receiver<Readiness>,
+        on_hook: OnHook,
+    ) -> Self {
+        Self { hooks, metrics, ready, on_hook, in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB)) }
+    }
+}
+
+/// Returns the routes.
+pub fn router(state: HttpState) -> Router {
+    Router::new()
+        .route("/hooks/{source}", post(hooks::receive))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .layer(CatchPanicLayer::new())
+        .with_state(state)
+}
+
+async fn metrics(State(state): State<HttpState>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (state.metrics)()).into_response()
+}
+
+async fn ready(State(state): State<HttpState>) -> Response {
+    match &*state.ready.borrow() {
+        Readiness::Ready => "ok\n".into_response(),
+        Readiness::NotReady(reason) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response()
+        }
+    }
+}

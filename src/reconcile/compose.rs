@@ -8,12 +8,12 @@ use crate::declare::{self, Spec};
 use crate::model::desired::Desired;
 use crate::model::name::{EnvironmentName, ReleaseKey};
 use crate::render::{self, PlatformDefaults, RenderContext};
-use crate::source::report::{Compose, DeclareRequest, Declared, Refused, RenderAnswer, RenderRequest};
+use crate::source::{Compose, DeclareRequest, Declared, Refused, RenderAnswer, RenderRequest};
 
 /// Makes the two functions of the source loop out of the configuration.
 pub fn compose(config: &Arc<Config>) -> Compose {
     let defaults = PlatformDefaults {
-        image: config.platform.image.as_ref().map(ToString::to_string),
+        image: config.platform.image.as_ref().map(|image| image.as_str().to_owned()),
         ..PlatformDefaults::default()
     };
     let (config, defaults) = (Arc::clone(config), Arc::new(defaults));
@@ -38,7 +38,11 @@ fn declared(request: &DeclareRequest, known: &[EnvironmentName]) -> Result<Decla
         return Err(refused(format!("source {} may not claim environment {other}", request.source)));
     }
     let watched = spec.watched();
-    Ok(Declared { service: spec.service().clone(), paths: watched.paths.clone(), ignore: watched.ignore.clone() })
+    Ok(Declared {
+        service: spec.service().clone(),
+        paths: watched.paths.clone(),
+        ignore: watched.ignore.clone(),
+    })
 }
 
 fn rendered(request: &RenderRequest, config: &Config, defaults: &PlatformDefaults) -> RenderAnswer {
@@ -49,8 +53,12 @@ fn rendered(request: &RenderRequest, config: &Config, defaults: &PlatformDefault
             return request.environments.iter().map(refuse).collect();
         }
     };
-    let standard: Vec<EnvironmentName> =
-        config.environments.values().filter(|environment| environment.default).map(|e| e.name.clone()).collect();
+    let standard: Vec<EnvironmentName> = config
+        .environments
+        .values()
+        .filter(|environment| environment.default)
+        .map(|e| e.name.clone())
+        .collect();
     let wanted = spec.environments(&standard);
     let here = wanted.into_iter().filter(|name| request.environments.contains(name));
     here.map(|name| {
@@ -67,11 +75,12 @@ fn one(
     config: &Config,
     defaults: &PlatformDefaults,
 ) -> Result<Desired, String> {
-    let environment = config.environments.get(name).ok_or_else(|| format!("environment {name} is not known"))?;
+    let environment =
+        config.environments.get(name).ok_or_else(|| format!("environment {name} is not known"))?;
     let declaration = spec.resolve(name).map_err(|diagnostics| diagnostics.to_string())?;
     let namespace = environment
         .namespace
-        .namespace(name, spec.service(), spec.team())
+        .render(spec.service(), spec.team(), name)
         .map_err(|error| format!("no namespace for environment {name}: {error}"))?;
     let context = RenderContext {
         release: ReleaseKey { service: spec.service().clone(), environment: name.clone() },

@@ -4,6 +4,15 @@
 //! records, writes, transitions. May use: every room.
 
 pub mod clock;
+mod compose;
+mod daemon;
+mod door;
 pub mod memory;
+pub mod pass;
+mod problem;
 pub mod queue;
+mod report;
 pub mod slots;
+mod statuses;
+
+pub use daemon::{Daemon, DaemonError, Supervisor, count_calls};

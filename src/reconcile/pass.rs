@@ -18,10 +18,10 @@ use crate::cluster::record::{RecordError, Stored};
 use crate::cluster::revision::Owner;
 use crate::cluster::view::ViewError;
 use crate::config::Config;
-use crate::evidence::images::Images;
-use crate::evidence::observe::Evidence;
 use crate::event::catalogue::EventSource;
 use crate::event::outbox;
+use crate::evidence::images::Images;
+use crate::evidence::observe::Evidence;
 use crate::model::desired::{Head, Identity};
 use crate::model::image::{ImageRequest, ImageState};
 use crate::model::name::{Namespace, ReleaseKey};
@@ -32,7 +32,7 @@ use crate::model::rollout::Candidate;
 use crate::model::transition::Transition;
 use crate::model::write::Write;
 use crate::rollout::{self, Advance, Effects, Inputs, view};
-use crate::telemetry::metrics::queue::Stage;
+use crate::telemetry::metrics::Stage;
 
 /// Acknowledged events are trimmed with the next write of the record, or after this time by a write of its own.
 const TRIM_AFTER: Duration = Duration::from_secs(30);
@@ -167,14 +167,17 @@ impl Driver {
         let Some(read) = self.read(release, memory, epoch).await? else { return Ok(Next::Event) };
         let now = clock::now();
         let Some(stored_record) = read.stored.record().cloned() else {
-            return Err(PassError::Refused("its record has a later schema; this version only reads it".to_owned()));
+            return Err(PassError::Refused(
+                "its record has a later schema; this version only reads it".to_owned(),
+            ));
         };
         let before = memory.working.clone().unwrap_or_else(|| stored_record.clone());
         self.want_images(release, &before, &read.head);
 
         // 2 advance (pure), 3 effects (pure)
         let begun = Instant::now();
-        let (mut record, transitions, due, effects) = self.decide(release, memory, &read, &before, epoch, now);
+        let (mut record, transitions, due, effects) =
+            self.decide(release, memory, &read, &before, epoch, now);
         self.reporter.metrics().queue.stage(Stage::Plan, begun.elapsed());
 
         // 4 store (cluster): intent first, events in the outbox
@@ -201,7 +204,12 @@ impl Driver {
     }
 
     /// Reads record, head and cluster; `None` where there is nothing to run.
-    async fn read(&self, release: &ReleaseKey, memory: &mut Memory, epoch: u64) -> Result<Option<Read>, PassError> {
+    async fn read(
+        &self,
+        release: &ReleaseKey,
+        memory: &mut Memory,
+        epoch: u64,
+    ) -> Result<Option<Read>, PassError> {
         let begun = Instant::now();
         let places = self.cluster.view().releases(release);
         let head = memory.head();
@@ -221,14 +229,21 @@ impl Driver {
             }
         };
         self.refresh(release, memory, &namespace, places.first().map(|seen| seen.generation)).await?;
-        if memory.stored.as_ref().is_none_or(|stored| matches!(stored.contents, crate::cluster::record::Contents::Empty)) {
-            let Some(()) = self.found(release, memory, &namespace, &head, epoch).await? else { return Ok(None) };
+        if memory
+            .stored
+            .as_ref()
+            .is_none_or(|stored| matches!(stored.contents, crate::cluster::record::Contents::Empty))
+        {
+            let Some(()) = self.found(release, memory, &namespace, &head, epoch).await? else {
+                return Ok(None);
+            };
         }
         let Some(stored) = memory.stored.clone() else { return Ok(None) };
         // The owner may only now be known.
         let head = memory.head();
         let keys = wanted_keys(release, &namespace, &head, stored.record());
-        let mut observed = self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
+        let mut observed =
+            self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
         let kept: Vec<ObjectKey> = observed
             .revisions
             .values()
@@ -284,7 +299,9 @@ impl Driver {
         let observed = self.cluster.observe(release, namespace, &keys).await.map_err(PassError::Unsynced)?;
         match observed.namespace {
             Known::Present(()) => {}
-            Known::Unknown => return Err(PassError::Refused(format!("namespace {namespace} could not be read"))),
+            Known::Unknown => {
+                return Err(PassError::Refused(format!("namespace {namespace} could not be read")));
+            }
             Known::Absent => self.make_namespace(release, namespace).await?,
         }
         let owner = Owner { release, namespace, team: &desired.team };
@@ -309,7 +326,9 @@ impl Driver {
         let environment = self.config.environments.get(&release.environment);
         if environment.is_some_and(|environment| environment.create_namespace) {
             let made = self.cluster.ensure_namespace(namespace).await;
-            return made.map_err(|error| PassError::Refused(format!("namespace {namespace} could not be created: {error}")));
+            return made.map_err(|error| {
+                PassError::Refused(format!("namespace {namespace} could not be created: {error}"))
+            });
         }
         Err(PassError::Refused(format!(
             "namespace {namespace} does not exist: create it, or set create_namespace for environment {}",
@@ -367,7 +386,8 @@ impl Driver {
                 tracing::warn!(%release, sentence = %dropped.sentence, "the outbox is full");
             }
         }
-        let waited = memory.acknowledged.is_some_and(|(_, since)| rollout::gates::elapsed(since, now) >= TRIM_AFTER);
+        let waited =
+            memory.acknowledged.is_some_and(|(_, since)| rollout::gates::elapsed(since, now) >= TRIM_AFTER);
         if !rollout::must_store(before, record) && !waited {
             return Ok((previous, false));
         }
@@ -436,7 +456,8 @@ impl Driver {
             wanted.push((identity.clone(), image.clone()));
         }
         if let Head::Known(desired) = head {
-            let stable = record.stable.as_ref().is_some_and(|stable| stable.version.identity == desired.identity);
+            let stable =
+                record.stable.as_ref().is_some_and(|stable| stable.version.identity == desired.identity);
             let running = record.rollout.as_ref().and_then(|rollout| rollout.candidate.version());
             let pinned = running.is_some_and(|version| version.identity == desired.identity);
             let already = wanted.iter().any(|(identity, _)| *identity == desired.identity);
@@ -447,7 +468,12 @@ impl Driver {
         self.images.want(release, &wanted);
     }
 
-    fn known_images(&self, release: &ReleaseKey, record: &Record, head: &Head) -> BTreeMap<Identity, ImageState> {
+    fn known_images(
+        &self,
+        release: &ReleaseKey,
+        record: &Record,
+        head: &Head,
+    ) -> BTreeMap<Identity, ImageState> {
         let candidate = record.rollout.as_ref().map(|rollout| rollout.candidate.identity());
         let head = head.desired().map(|desired| &desired.identity);
         let known = candidate.into_iter().chain(head);
@@ -474,13 +500,20 @@ impl Driver {
 }
 
 /// The objects that a pass must know about: what the inventory has, what the head asks for, and the two Deployments.
-fn wanted_keys(release: &ReleaseKey, namespace: &Namespace, head: &Head, record: Option<&Record>) -> Vec<ObjectKey> {
-    let mut keys = vec![
-        view::stable_key(release, namespace.as_str()),
-        view::canary_key(release, namespace.as_str()),
-    ];
+fn wanted_keys(
+    release: &ReleaseKey,
+    namespace: &Namespace,
+    head: &Head,
+    record: Option<&Record>,
+) -> Vec<ObjectKey> {
+    let mut keys =
+        vec![view::stable_key(release, namespace.as_str()), view::canary_key(release, namespace.as_str())];
     keys.extend(record.into_iter().flat_map(|record| record.inventory.keys().cloned()));
-    keys.extend(head.desired().into_iter().flat_map(|desired| desired.objects.iter().map(|manifest| manifest.key.clone())));
+    keys.extend(
+        head.desired()
+            .into_iter()
+            .flat_map(|desired| desired.objects.iter().map(|manifest| manifest.key.clone())),
+    );
     keys.sort();
     keys.dedup();
     keys

@@ -76,27 +76,35 @@ where
         requests.recv().await.map(|request| (request, requests))
     });
     let mut scheduled = pin!(scheduler(requests));
-    let mut active: HashSet<ReleaseKey> = HashSet::new();
+    let (mut active, mut again): (HashSet<ReleaseKey>, HashSet<ReleaseKey>) = Default::default();
     let mut passes = FuturesUnordered::new();
+    let begin = |release: ReleaseKey| {
+        let running = pass(release.clone());
+        async move { (release, running.await) }
+    };
     loop {
-        let room = active.len() < most;
-        let next = scheduled.as_mut().hold_unless(|release| room && !active.contains(release));
-        let mut next = pin!(next);
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             Some((release, next)) = passes.next(), if !passes.is_empty() => {
-                let release: ReleaseKey = release;
+                if again.remove(&release) {
+                    passes.push(begin(release));
+                    continue;
+                }
                 active.remove(&release);
                 if let Next::At(at) = next {
                     queue.at(release, at);
                 }
             }
-            Some(release) = next.next() => {
+            // With every place taken, what is due stays in the scheduler.
+            Some(release) = scheduled.next(), if active.len() < most => {
                 waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&release);
-                active.insert(release.clone());
-                let running = pass(release.clone());
-                passes.push(async move { (release, running.await) });
+                if active.insert(release.clone()) {
+                    passes.push(begin(release));
+                } else {
+                    // Asked for while it runs: once more, afterwards.
+                    again.insert(release);
+                }
             }
         }
     }

@@ -4,35 +4,26 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::cluster::home::Announcer;
 use crate::cluster::record::Stored;
 use crate::event::announce::announce;
 use crate::event::catalogue::EventSource;
-use crate::event::publisher::Outgoing;
-use crate::event::status::status_of;
+use crate::event::publisher::{self, Outgoing};
+use crate::model::desired::SourceProblem;
 use crate::model::name::{Namespace, ReleaseKey, SourceName};
 use crate::model::record::Record;
 use crate::model::transition::Transition;
 use crate::reconcile::statuses::Statuses;
 use crate::telemetry::metrics::Metrics;
 
-/// A Kubernetes event to be created.
-#[derive(Debug)]
-pub struct KubernetesEvent {
-    /// Where.
-    pub namespace: String,
-    /// The body.
-    pub body: Value,
-}
-
 /// The ways out; one for the daemon.
 pub struct Reporter {
     metrics: Arc<Metrics>,
     cluster: String,
     outgoing: mpsc::Sender<Outgoing>,
-    kubernetes: mpsc::Sender<KubernetesEvent>,
+    announcer: Announcer,
     statuses: Statuses,
     /// The highest sequence number that was handed to the publisher, by the record's UID.
     offered: Mutex<HashMap<String, u64>>,
@@ -44,10 +35,10 @@ impl Reporter {
         metrics: Arc<Metrics>,
         cluster: String,
         outgoing: mpsc::Sender<Outgoing>,
-        kubernetes: mpsc::Sender<KubernetesEvent>,
+        announcer: Announcer,
         statuses: Statuses,
     ) -> Self {
-        Self { metrics, cluster, outgoing, kubernetes, statuses, offered: Mutex::default() }
+        Self { metrics, cluster, outgoing, announcer, statuses, offered: Mutex::default() }
     }
 
     /// Returns the metrics.
@@ -71,34 +62,37 @@ impl Reporter {
         };
         for transition in transitions {
             let body = announce(&self.metrics.releases, &source, transition);
-            // Kubernetes events are best effort by their nature: a full channel drops them.
-            let _ = self.kubernetes.try_send(KubernetesEvent { namespace: namespace.to_string(), body });
+            self.announcer.announce(namespace.as_str(), body);
         }
         self.metrics.releases.record(release, record);
         self.metrics.events.outbox(release, record);
-        self.offer(release, stored);
-        if let Some((commit, status)) = status_of(release, record) {
-            self.statuses.tell(&record.source, &commit, status);
-        }
+        self.offer(release, stored, transitions.is_empty());
+        self.statuses.tell(release, record);
     }
 
-    /// Hands the publisher what it was not given yet of a stored outbox.
-    fn offer(&self, release: &ReleaseKey, stored: &Stored) {
-        let Some(record) = stored.record() else { return };
+    /// Hands the publisher a stored outbox if it holds what was not handed over, or was and is not acknowledged for a while.
+    fn offer(&self, release: &ReleaseKey, stored: &Stored, again: bool) {
+        let Some(record) = stored.record().filter(|record| !record.outbox.is_empty()) else { return };
         let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = offered.get(&stored.uid).copied().unwrap_or(record.published);
-        let entries: Vec<_> =
-            record.outbox.range(from.saturating_add(1)..).map(|(n, entry)| (*n, entry.clone())).collect();
-        let Some(last) = entries.last().map(|(number, _)| *number) else { return };
+        let known = offered.get(&stored.uid).copied().unwrap_or_default();
+        if known >= record.sequence && !again {
+            return;
+        }
+        let entries = record.outbox.iter().map(|(number, entry)| (*number, entry.clone())).collect();
         let outgoing = Outgoing { release: release.clone(), uid: stored.uid.clone(), entries };
-        if self.outgoing.try_send(outgoing).is_ok() {
-            offered.insert(stored.uid.clone(), last);
+        if publisher::offer(&self.outgoing, outgoing) {
+            offered.insert(stored.uid.clone(), record.sequence);
         }
     }
 
-    /// Says that a source has problems on a commit, where its forge can show them.
-    pub fn source_problem(&self, source: &SourceName, commit: &str, problem: &crate::model::desired::SourceProblem) {
-        self.statuses.problem(source, commit, problem);
+    /// Says what is wrong in a source's commits, where its forge can show it.
+    pub fn source_problems(&self, source: &SourceName, problems: &[SourceProblem]) {
+        self.statuses.problems(source, problems);
+    }
+
+    /// Returns the sender of Kubernetes events.
+    pub fn announcer(&self) -> &Announcer {
+        &self.announcer
     }
 
     /// Removes a release's series.

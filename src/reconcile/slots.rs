@@ -24,10 +24,14 @@ struct State {
 }
 
 impl Slots {
-    /// Makes the slots; `fleet` are the releases whose records must be seen before any slot is given.
-    pub fn new(limits: BTreeMap<EnvironmentName, u32>, fleet: impl IntoIterator<Item = ReleaseKey>) -> Self {
-        let state = State { unseen: fleet.into_iter().collect(), ..State::default() };
-        Self { limits, state: Mutex::new(state) }
+    /// Makes the slots, all free.
+    pub fn new(limits: BTreeMap<EnvironmentName, u32>) -> Self {
+        Self { limits, state: Mutex::default() }
+    }
+
+    /// Gives no slot before the records of these releases were seen.
+    pub fn await_records(&self, fleet: impl IntoIterator<Item = ReleaseKey>) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).unseen = fleet.into_iter().collect();
     }
 
     /// Tells whether the release has or may take a slot; if not, it is woken when one is free.
@@ -74,7 +78,8 @@ mod tests {
     #[test]
     fn nobody_gets_a_slot_before_every_record_was_seen() {
         let (a, b): (ReleaseKey, ReleaseKey) = ("a.x".parse().unwrap(), "b.x".parse().unwrap());
-        let slots = Slots::new(BTreeMap::from([(a.environment.clone(), 1)]), [b.clone()]);
+        let slots = Slots::new(BTreeMap::from([(a.environment.clone(), 1)]));
+        slots.await_records([b.clone()]);
         assert!(!slots.available(&a));
         assert_eq!(slots.note(&b, None), [a.clone()]);
         assert!(slots.available(&a));

@@ -2,4 +2,5 @@
 
 pub mod api;
 pub mod clock;
+pub(crate) mod controllers;
 pub(crate) mod json;

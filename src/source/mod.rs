@@ -4,11 +4,34 @@
 //! In: the configuration, hints, and two pure functions composed of `declare` and `render`. Out: a [`SourceReport`] a look. An error
 //! never empties anything: the last good answer stays, with the reason. May use: `model`, `config`, Git, the network, the file system.
 
+mod actor;
+mod branch;
+mod error;
+mod find;
+#[cfg(test)]
+mod fixture;
 mod hint;
+mod history;
+mod look;
+mod mirror;
+mod reader;
+#[cfg(test)]
+mod remote_tests;
 mod report;
+mod store;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod tree;
+mod watch;
+mod watched;
+pub mod webhook;
 
+pub use actor::SourceLoop;
+pub use error::{Cause, GitError};
 pub use hint::{Hint, Hints};
 pub use report::{
     Compose, Declare, DeclareRequest, Declared, LookStats, Refused, Render, RenderAnswer, RenderRequest,
     SourceReport, SourceStatus, Trigger,
 };
+pub use transport::client;

@@ -19,6 +19,8 @@ pub struct DeclareRequest {
     pub path: String,
     /// Its content, at most 1 MiB.
     pub bytes: Arc<[u8]>,
+    /// Every environment that the source may claim: a file that names another one is refused.
+    pub environments: Vec<EnvironmentName>,
 }
 
 /// Who a declaration file is and what it watches.
@@ -56,8 +58,10 @@ pub struct RenderRequest {
     pub watched_tree: String,
     /// The commits with the same watched content, oldest first, at least one and at most 20.
     pub candidates: Vec<CommitId>,
-    /// The environments that follow this branch and that the source may claim.
+    /// The environments to answer for: those that follow this branch and that the source may claim.
     pub environments: Vec<EnvironmentName>,
+    /// Every environment that the source may claim, for the parser: the others of them follow other branches.
+    pub claimable: Vec<EnvironmentName>,
 }
 
 /// What a declaration asks for: one entry for each environment that it names. The error is a sentence for people.
@@ -146,7 +150,10 @@ pub struct SourceStatus {
     pub files: usize,
     /// The number of releases that are declared.
     pub releases: usize,
-    /// What is wrong; empty when all is well.
+    /// How many problems there are.
+    #[serde(default)]
+    pub problem_count: usize,
+    /// What is wrong: the first 50, each cut to 1,000 characters; empty when all is well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<SourceProblem>,
 }

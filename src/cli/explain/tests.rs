@@ -236,3 +236,30 @@ fn for_people_it_is_wrapped_and_indented() {
       try       idp rollout abort hello.production
 "#);
 }
+
+#[test]
+fn the_page_of_states_has_these_sentences() {
+    let page = include_str!("../../../docs/states.md");
+    let mut invalid = at::stable();
+    (invalid["sync"], invalid["message"]) = (json!("Invalid"), json!("line 3: unknown key `replica`"));
+    let mut baking = at::watched();
+    baking["rollout"]["phase"] = json!("Baking");
+    baking["rollout"]["stage"]["credited"] = json!("30s");
+    let mut first = at::rolling("Promoting");
+    first["rollout"]["first"] = json!(true);
+    let all = [
+        at::stable(),
+        at::waiting_for_image(),
+        at::rolling("Progressing"),
+        at::watched(),
+        at::rolling("Promoting"),
+        first,
+        baking,
+        at::going_back(),
+        invalid,
+    ];
+    for status in all {
+        let why = explain("hello.production", &record(&status), noon()).why;
+        assert!(page.contains(&why), "docs/states.md lacks: {why}");
+    }
+}

@@ -14,7 +14,7 @@ use super::{
     super::{clock::Clock, json},
     error::ApiError,
     events,
-    fault::Probe,
+    fault::{Fault, Probe},
     kinds::KindSpec,
     request::{Request, Verb},
     selector::{FieldSelector, LabelSelector},
@@ -116,6 +116,19 @@ impl Core {
 
     pub(crate) fn settings(&self) -> MutexGuard<'_, Settings> {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what a component inside the server asks; the fault hook may refuse it, and the log shows it.
+    pub(crate) fn perform(&self, request: &Request) -> Result<Reply, ApiError> {
+        let result = match self.probe.fault(request) {
+            Some(Fault::Status { code, reason, message, .. }) => Err(ApiError::new(code, &reason, message)),
+            // Nothing inside can wait or lose an answer.
+            _ => self.execute(request),
+        };
+        let code = result.as_ref().map_or_else(|error| error.code, |reply| reply.code);
+        let version = self.store().version();
+        self.probe.record(request, code, version);
+        result
     }
 
     /// Does what `request` asks.

@@ -90,10 +90,6 @@ impl Store {
             .cloned()
     }
 
-    pub(crate) fn kind_named(&self, group: &str, kind: &str) -> Option<Arc<KindSpec>> {
-        self.kinds.iter().find(|one| one.is(group, kind)).cloned()
-    }
-
     pub(crate) fn get(&self, kind: &KindSpec, namespace: &str, name: &str) -> Option<Arc<Value>> {
         self.objects.get(&place(kind))?.get(&(namespace.to_owned(), name.to_owned())).cloned()
     }

@@ -28,6 +28,7 @@ pub struct EventMetrics {
     published: IntCounterVec,
     duration: HistogramVec,
     dropped: IntCounterVec,
+    statuses: IntCounterVec,
     fills: Arc<Mutex<BTreeMap<ReleaseKey, Fill>>>,
 }
 
@@ -59,6 +60,11 @@ impl EventMetrics {
                 "idp_events_dropped_total",
                 "Lost events: unsendable ones, and outbox entries collapsed because the outbox was full.",
                 &["type", "result"],
+            )?,
+            statuses: to.counters(
+                "idp_commit_statuses_total",
+                "Commit statuses handed to forges, by what came of them.",
+                &["result"],
             )?,
             fills: Arc::default(),
         })
@@ -103,6 +109,11 @@ impl EventMetrics {
     /// Counts an event that no broker will ever take.
     pub fn unsendable(&self, kind: &str) {
         self.dropped.with_label_values(&[known(kind), "unsendable"]).inc();
+    }
+
+    /// Counts a commit status; `result` is a word of a fixed set (`sent`, `refused`, `failed`).
+    pub fn status(&self, result: &'static str) {
+        self.statuses.with_label_values(&[result]).inc();
     }
 
     /// Counts outbox entries that a full outbox dropped.

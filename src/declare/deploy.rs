@@ -1,0 +1,273 @@
+//! Reads `deploy`: how a new version is rolled out, and when it is taken back.
+
+use std::time::Duration;
+
+use super::diagnostic::{Code, Diagnostic};
+use super::keys;
+use super::number;
+use super::section::{At, Complaint, Section, cut};
+use super::text;
+use super::tree::{Style, Value};
+use super::workload::{port, url_path};
+use crate::model::declaration::{Probe, Tier};
+use crate::model::desired::Mode;
+use crate::model::policy::{
+    Amount, CheckKind, HealthCheck, OnLowTraffic, OnUnknown, Policy, Rollback, Step, Strategy,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// Reads `deploy.mode`.
+pub(super) fn mode(section: &Section<'_>) -> Mode {
+    let known = [("apply", Mode::Apply), ("observe", Mode::Observe)];
+    section.choice("mode", &known, &[]).unwrap_or(Mode::Apply)
+}
+
+/// Reads the policy of `deploy`, for a workload that serves on `served` in a service of this tier.
+pub(super) fn policy(section: &Section<'_>, image: &Section<'_>, served: u16, tier: Tier) -> Policy {
+    let declared = steps(section);
+    let known = [("rolling", Strategy::Rolling), ("canary", Strategy::Canary)];
+    let strategy = section.choice("strategy", &known, &["blue_green", "recreate"]);
+    let default = if section.entry("canary").is_some() { Strategy::Canary } else { Strategy::Rolling };
+    let strategy = strategy.unwrap_or(default);
+    if strategy == Strategy::Canary && section.entry("canary").is_none() {
+        let at = section.entry("strategy").map_or(section.at, |entry| entry.node.at);
+        let what = "`deploy.strategy` is canary and there are no steps";
+        let fix =
+            "write for example canary: [{weight: 10, pause: 5m}, {weight: 50, pause: 10m}, {weight: 100}]";
+        section.error(Code::Missing, at, what, fix);
+    }
+    let (max_surge, max_unavailable) = amounts(section);
+    let or = |found: Option<At<Duration>>, default: u64| {
+        found.map_or(Duration::from_secs(default), |found| found.value)
+    };
+    Policy {
+        strategy,
+        steps: if strategy == Strategy::Canary { declared } else { Vec::new() },
+        progress_deadline: or(section.duration("progress_deadline", SECOND..=DAY), 600),
+        image_wait: or(image.duration("wait", Duration::ZERO..=7 * DAY), 900),
+        max_surge,
+        max_unavailable,
+        health: health(&section.section("healthcheck"), served),
+        rollback: rollback(&section.section("rollback"), tier),
+    }
+}
+
+/// Reads the steps of a canary; weights increase, and the last one of 100 is added where it is missing.
+fn steps(section: &Section<'_>) -> Vec<Step> {
+    let Some(items) = section.list("canary") else { return Vec::new() };
+    let mut steps: Vec<Step> = Vec::new();
+    let mut clean = true;
+    for node in items {
+        let step = section.inner(node, section.full("canary[]"));
+        if step.entry("weight").is_none() {
+            step.missing("weight", "write for example weight: 10");
+        }
+        let weight = step.number("weight", 1..=100);
+        let pause = pause(&step);
+        let last = steps.last().map_or(0, |step| step.weight);
+        let Some((at, weight)) = weight.and_then(|found| Some((found.at, u8::try_from(found.value).ok()?)))
+        else {
+            clean = false;
+            continue;
+        };
+        if weight <= last {
+            let what = format!("the weight {weight} is not above the step before, which has {last}");
+            let said = Diagnostic::error(Code::Weights, at, what).why("a canary only ever grows");
+            section.add(said.fix("put the steps in order, from 1 to 100"));
+            clean = false;
+        }
+        steps.push(Step { weight, pause });
+    }
+    if items.is_empty() {
+        let at = section.node("canary").map_or(section.at, |node| node.at);
+        section.error(
+            Code::Weights,
+            at,
+            "`deploy.canary` has no steps",
+            "write for example [{weight: 10, pause: 5m}]",
+        );
+    } else if clean && steps.last().is_some_and(|step| step.weight < 100) {
+        let at = items.last().map_or(section.at, |node| node.at);
+        let what = "a last step of 100 was added to `deploy.canary`";
+        section
+            .add(Diagnostic::note(Code::FinalStep, at, what).fix("write - weight: 100 to say so yourself"));
+        steps.push(Step { weight: 100, pause: Duration::ZERO });
+    }
+    steps
+}
+
+fn pause(step: &Section<'_>) -> Duration {
+    let instead = "a duration, as in 5m";
+    let Some(node) = step.node("pause") else { return Duration::ZERO };
+    match &node.value {
+        Value::Map(_) => step.add(keys::unsupported_value(node, &step.full("pause"), "{}", instead)),
+        Value::Text(text, _) if text == "manual" => {
+            step.add(keys::unsupported_value(node, &step.full("pause"), "manual", instead));
+        }
+        _ => {
+            return step
+                .duration("pause", Duration::ZERO..=30 * DAY)
+                .map_or(Duration::ZERO, |found| found.value);
+        }
+    }
+    Duration::ZERO
+}
+
+/// Reads `max_surge` and `max_unavailable`; Kubernetes refuses both to be none.
+fn amounts(section: &Section<'_>) -> (Amount, Amount) {
+    let surge = section.parsed("max_surge", amount);
+    let unavailable = section.parsed("max_unavailable", amount);
+    let none = |amount: Amount| matches!(amount, Amount::Count(0) | Amount::Percent(0));
+    let surge_value = surge.map_or(Amount::Percent(25), |found| found.value);
+    let unavailable_value = unavailable.map_or(Amount::Count(0), |found| found.value);
+    if let (true, true, Some(found)) = (none(surge_value), none(unavailable_value), surge) {
+        let what =
+            "`deploy.max_surge` and `deploy.max_unavailable` are both 0: no pod could ever be replaced";
+        section.error(Code::Conflict, found.at, what, "write max_surge: 1, or max_unavailable: 1");
+    }
+    (surge_value, unavailable_value)
+}
+
+fn amount(text: &str) -> Result<Amount, Complaint> {
+    let parsed = match text.strip_suffix('%') {
+        Some(number) => number.trim().parse().ok().filter(|percent| *percent <= 100).map(Amount::Percent),
+        None => text.parse().ok().filter(|count| *count <= 10_000).map(Amount::Count),
+    };
+    parsed.ok_or_else(|| {
+        let what = format!("{:?} is neither a number of pods nor a share of them", cut(text));
+        Complaint(Code::Value, what, "write for example 1 or 25%".to_owned())
+    })
+}
+
+/// Reads `healthcheck`.
+fn health(section: &Section<'_>, served: u16) -> HealthCheck {
+    let kind = check_kind(section);
+    let ms = Duration::from_millis;
+    let interval = section.duration("interval", ms(100)..=DAY);
+    let interval_value = interval.map_or(10 * SECOND, |found| found.value);
+    let timeout = section.duration("timeout", ms(10)..=DAY);
+    let timeout_value = timeout.map_or((2 * SECOND).min(interval_value / 2), |found| found.value);
+    if let Some(found) = timeout
+        && found.value >= interval_value
+    {
+        let what = "`healthcheck.timeout` is not shorter than the interval";
+        section.error(Code::Conflict, found.at, what, "write a shorter timeout, or a longer interval");
+    }
+    section.choice("target", &[("canary_pods", ())], &["service"]);
+    let times = |key| section.number(key, 1..=100).and_then(|found| u32::try_from(found.value).ok());
+    HealthCheck {
+        kind,
+        port: port(section).unwrap_or(served),
+        interval: interval_value,
+        timeout: timeout_value,
+        threshold: times("threshold").unwrap_or(3),
+        success_threshold: times("success_threshold").unwrap_or(1),
+        initial_delay: section
+            .duration("initial_delay", Duration::ZERO..=DAY)
+            .map_or(Duration::ZERO, |found| found.value),
+    }
+}
+
+/// Returns what kubelet asks where the workload does not say: the declared health check's question. `None`: nothing was declared, or
+/// nothing but TCP on the workload's port.
+pub(super) fn declared_probe(section: &Section<'_>) -> Option<Probe> {
+    let port = section.entry("port").and_then(|_| port(section));
+    let kind = check_kind(section);
+    (kind != CheckKind::Tcp || port.is_some()).then_some(Probe { kind, port })
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Http,
+    Tcp,
+    None,
+}
+
+fn check_kind(section: &Section<'_>) -> CheckKind {
+    let known = [("http", Kind::Http), ("tcp", Kind::Tcp), ("none", Kind::None)];
+    let path = section.parsed("path", url_path);
+    let default = if section.entry("path").is_some() { Kind::Http } else { Kind::Tcp };
+    let kind = section.choice("type", &known, &["grpc"]).unwrap_or(default);
+    let tls = section.choice("scheme", &[("http", false), ("https", true)], &[]);
+    let status = section.parsed("status", statuses);
+    match kind {
+        Kind::None => CheckKind::None,
+        Kind::Tcp => {
+            for key in ["path", "scheme", "status"] {
+                if let Some(entry) = section.entry(key) {
+                    let what = format!("`healthcheck.{key}` has no meaning with type tcp");
+                    let fix = "write type: http, or remove it; an environment removes it with null";
+                    section.error(Code::Conflict, entry.at, what, fix);
+                }
+            }
+            CheckKind::Tcp
+        }
+        Kind::Http => {
+            if section.entry("path").is_none() {
+                section.missing("path", "write for example path: /health");
+            }
+            CheckKind::Http {
+                path: path.map_or_else(|| "/".to_owned(), |found| found.value),
+                tls: tls.unwrap_or(false),
+                status: status.map_or_else(|| vec![(200, 399)], |found| found.value),
+            }
+        }
+    }
+}
+
+/// Parses accepted statuses: `200-399`, `200,204`.
+fn statuses(text: &str) -> Result<Vec<(u16, u16)>, Complaint> {
+    let wrong = || {
+        let what = format!("{:?} are not statuses of HTTP", cut(text));
+        Complaint(Code::Value, what, "write for example 200-399 or 200,204, within 100 to 599".to_owned())
+    };
+    let range = |part: &str| {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        let (low, high): (u16, u16) = (low.trim().parse().ok()?, high.trim().parse().ok()?);
+        (100 <= low && low <= high && high <= 599).then_some((low, high))
+    };
+    let ranges: Option<Vec<_>> = text.split(',').take(33).map(range).collect();
+    ranges.filter(|ranges| ranges.len() <= 32).ok_or_else(wrong)
+}
+
+fn rollback(section: &Section<'_>, tier: Tier) -> Rollback {
+    let low_traffic =
+        [("pass", OnLowTraffic::Pass), ("hold", OnLowTraffic::Hold), ("rollback", OnLowTraffic::Rollback)];
+    let unknown =
+        [("hold", OnUnknown::Hold), ("rollback", OnUnknown::Rollback), ("continue", OnUnknown::Continue)];
+    let tier_default = if tier == Tier::Critical { OnLowTraffic::Hold } else { OnLowTraffic::Pass };
+    section.choice("git", &[("status", ())], &["none", "revert_pr"]);
+    let duration = |key, range, default: u64| {
+        section.duration(key, range).map_or(Duration::from_secs(default), |found: At<Duration>| found.value)
+    };
+    let history = section.number("history", 0..=50).and_then(|found| u32::try_from(found.value).ok());
+    Rollback {
+        auto: section.flag("auto").unwrap_or(true),
+        max_error_rate: Some(threshold(section, "on_error_rate", number::share).unwrap_or(0.01)),
+        max_restarts: threshold(section, "on_restarts", number::count).unwrap_or(2),
+        min_requests: section.number("min_requests", 0..=1_000_000_000).map_or(100, |found| found.value),
+        window: duration("window", SECOND..=DAY, 120),
+        on_low_traffic: section.choice("on_low_traffic", &low_traffic, &[]).unwrap_or(tier_default),
+        on_unknown: section.choice("on_unknown", &unknown, &[]).unwrap_or(OnUnknown::Hold),
+        unknown_timeout: duration("unknown_timeout", SECOND..=7 * DAY, 3_600),
+        hold: section.flag("hold").unwrap_or(true),
+        history: history.unwrap_or(10),
+    }
+}
+
+/// Reads a threshold; `>2` without quotes is YAML for a block of text and is recognised as what was meant.
+fn threshold<T>(
+    section: &Section<'_>,
+    key: &str,
+    parse: impl FnOnce(&str) -> Result<T, Complaint>,
+) -> Option<T> {
+    let entry = section.entry(key)?;
+    if let Value::Text(_, Style::Block) = entry.node.value {
+        let default = if key == "on_restarts" { ">2" } else { ">1%" };
+        section.add(text::block_scalar(entry.at, key, default));
+        return None;
+    }
+    section.parsed(key, parse).map(|found| found.value)
+}

@@ -1,0 +1,106 @@
+//! What runs: `workload`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+
+use super::{Duration, Loose, Scalar};
+
+/// A Kubernetes quantity: 250m, 0.5, 128Mi.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Quantity {
+    Text(String),
+    Number(f64),
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Workload {
+    /// The port that pods serve on. Default 8080.
+    #[schemars(range(min = 1))]
+    pub(super) port: Option<u16>,
+    /// Named ports.
+    #[schemars(extend("x-unsupported" = true))]
+    pub(super) ports: Option<BTreeMap<String, Loose>>,
+    /// The pods wanted. Default 2. Only the number is enforced.
+    pub(super) replicas: Option<Replicas>,
+    /// Requested CPU.
+    pub(super) cpu: Option<Quantity>,
+    /// Requested memory; also the limit, unless `limits` says another.
+    pub(super) memory: Option<Quantity>,
+    /// Limits. Without them memory is limited to what is requested, CPU is not limited.
+    pub(super) limits: Option<Limits>,
+    /// Instead of the image's entry point.
+    pub(super) command: Option<Vec<Scalar>>,
+    /// Instead of the image's arguments.
+    pub(super) args: Option<Vec<Scalar>>,
+    /// Environment variables.
+    pub(super) env: Option<BTreeMap<String, Scalar>>,
+    /// Files by absolute path: a `ConfigMap` with its content's hash in the name.
+    pub(super) files: Option<BTreeMap<String, String>>,
+    /// The account of the pods.
+    #[schemars(extend("x-unsupported" = true))]
+    pub(super) service_account: Option<String>,
+    /// A user id from 1, or `image`: whoever the image says, as long as that is a number and not 0.
+    pub(super) run_as: Option<RunAs>,
+    /// How long a pod may take to stop. Default 30s.
+    pub(super) termination_grace: Option<Duration>,
+    /// What kubelet asks; default: the declared healthcheck, else TCP on the port.
+    pub(super) probe: Option<Probe>,
+    /// How it is reached from outside.
+    #[schemars(extend("x-unsupported" = true))]
+    pub(super) ingress: Option<Loose>,
+    /// When a cron runs.
+    #[schemars(extend("x-unsupported" = true))]
+    pub(super) schedule: Option<String>,
+    /// Of the schedule.
+    #[schemars(extend("x-unsupported" = true))]
+    pub(super) timezone: Option<String>,
+    /// How long a job may run.
+    #[schemars(extend("x-unsupported" = true))]
+    pub(super) timeout: Option<Duration>,
+    /// How often a job is tried again.
+    #[schemars(extend("x-unsupported" = true))]
+    pub(super) retries: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Replicas {
+    Count(u32),
+    /// An autoscaler's bounds: not enforced yet.
+    Scaled(BTreeMap<String, Loose>),
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Limits {
+    /// The CPU limit.
+    pub(super) cpu: Option<Quantity>,
+    /// The memory limit.
+    pub(super) memory: Option<Quantity>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RunAs {
+    Uid(u32),
+    Named(RunAsImage),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub(super) enum RunAsImage {
+    Image,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Probe {
+    /// The path; without one: TCP.
+    pub(super) path: Option<String>,
+    /// The port; default: the workload's.
+    #[schemars(range(min = 1))]
+    pub(super) port: Option<u16>,
+}

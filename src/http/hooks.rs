@@ -1,0 +1,92 @@
+//! `POST /hooks/<source>`: receives a body within its cap, its time and its share of memory, then hands it to [`Hooks`].
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use super::{HookSeen, HttpState};
+use crate::model::name::SourceName;
+use crate::source::webhook::{HookOutcome, Refusal};
+
+/// How long a body may take.
+const READ_TIME: Duration = Duration::from_secs(10);
+
+/// Answers a webhook request.
+pub(super) async fn receive(
+    State(state): State<HttpState>,
+    Path(source): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let source = source.parse::<SourceName>().ok();
+    let known = source.as_ref().and_then(|name| Some((name.clone(), state.hooks.forge(name)?)));
+    let outcome = match &known {
+        Some((name, _)) => take(&state, name, &headers, body).await,
+        None => HookOutcome::Refused(Refusal::UnknownSource),
+    };
+    let response = answer(&outcome);
+    (state.on_hook)(&HookSeen { source: known, outcome });
+    response
+}
+
+async fn take(state: &HttpState, source: &SourceName, headers: &HeaderMap, body: Body) -> HookOutcome {
+    let limit = state.hooks.max_body(source).unwrap_or_default();
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let expected: usize = declared.unwrap_or(limit);
+    if expected > limit {
+        return HookOutcome::Refused(Refusal::TooLarge);
+    }
+    if !state.hooks.has_proof(source, headers) {
+        return HookOutcome::Refused(Refusal::Unproven);
+    }
+    let share = u32::try_from(expected.div_ceil(1024)).unwrap_or(u32::MAX);
+    let Ok(_share) = state.in_flight.try_acquire_many(share) else {
+        return HookOutcome::Refused(Refusal::Overloaded);
+    };
+    match timeout(READ_TIME, read(body, expected.min(limit))).await {
+        Ok(Ok(bytes)) => state.hooks.receive(source, headers, &bytes),
+        Ok(Err(refusal)) => HookOutcome::Refused(refusal),
+        Err(_) => HookOutcome::Refused(Refusal::TooSlow),
+    }
+}
+
+/// Reads a body frame by frame and stops at the cap, however it was announced.
+async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Refusal::TooSlow)?.into_data() else { continue };
+        if bytes.len() + data.len() > limit {
+            return Err(Refusal::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+fn answer(outcome: &HookOutcome) -> Response {
+    let refusal = match outcome {
+        HookOutcome::Accepted | HookOutcome::Duplicate => {
+            return (StatusCode::ACCEPTED, format!("{}\n", outcome.name())).into_response();
+        }
+        // A success, since forges switch off hooks that fail.
+        HookOutcome::Irrelevant => return (StatusCode::OK, "irrelevant\n").into_response(),
+        HookOutcome::Refused(refusal) => refusal,
+    };
+    match refusal {
+        Refusal::UnknownSource => (StatusCode::NOT_FOUND, "no such source, or it takes no webhooks\n"),
+        Refusal::Unproven => (StatusCode::UNAUTHORIZED, "the signature is missing or does not match\n"),
+        Refusal::Malformed => (StatusCode::BAD_REQUEST, "this is not the JSON that the forge sends\n"),
+        Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this source takes\n"),
+        Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n"),
+        Refusal::Overloaded | Refusal::NoSecret => {
+            let (status, after) = (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")]);
+            return (status, after, "not now\n").into_response();
+        }
+    }
+    .into_response()
+}

@@ -1,0 +1,242 @@
+//! The routes through the router, and the limits that need a connection through a real one.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::Request;
+use futures::stream;
+use hmac::{Hmac, Mac};
+use http_body_util::BodyExt;
+use sha2::Sha256;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::*;
+use crate::config;
+use crate::source::webhook::Refusal;
+use crate::source::{Hints, Trigger};
+
+const PUSH: &str = r#"{"ref":"refs/heads/main"}"#;
+
+struct Server {
+    state: HttpState,
+    seen: Arc<Mutex<Vec<HookSeen>>>,
+    hints: Hints,
+    ready: watch::Sender<Readiness>,
+    _dir: tempfile::TempDir,
+}
+
+fn server() -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("old"), "before\n").unwrap();
+    std::fs::write(dir.path().join("new"), "after\n").unwrap();
+    let text = "cluster: {in_cluster: true}
+environments: [{name: production, namespace: p}, {name: staging, namespace: s, branch: develop}]
+sources:
+- {name: hub, url: /r, webhook: {forge: github, secret_file: new, second_secret_file: old, max_body: 1KiB}}
+- {name: tea, url: /r, webhook: {forge: gitea, secret_file: new}}
+- {name: lost, url: /r, webhook: {forge: gitea, secret_file: gone}}
+- {name: none, url: /r}
+";
+    let config = config::parse(text, dir.path()).unwrap();
+    let hints = Hints::new(config.sources.keys().cloned());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (ready, receiver) = watch::channel(Readiness::NotReady("no leader yet".to_owned()));
+    let on_hook = {
+        let seen = seen.clone();
+        Arc::new(move |hook: &HookSeen| seen.lock().unwrap().push(hook.clone()))
+    };
+    let hooks = Arc::new(Hooks::new(&config, &hints));
+    let state = HttpState::new(hooks, Arc::new(|| "idp_leader 1\n".to_owned()), receiver, on_hook);
+    Server { state, seen, hints, ready, _dir: dir }
+}
+
+fn sign(secret: &str, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body.as_bytes());
+    hex::encode(mac.finalize().into_bytes())
+}
+
+fn github(event: &str, delivery: &str, secret: &str, body: &str) -> Request<Body> {
+    Request::post("/hooks/hub")
+        .header("x-github-event", event)
+        .header("x-github-delivery", delivery)
+        .header("x-hub-signature-256", format!("sha256={}", sign(secret, body)))
+        .header("content-length", body.len())
+        .body(Body::from(body.to_owned()))
+        .unwrap()
+}
+
+impl Server {
+    async fn send(&self, request: Request<Body>) -> (u16, String, http::HeaderMap) {
+        let response = router(self.state.clone()).oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), String::from_utf8_lossy(&body).into_owned(), parts.headers)
+    }
+
+    fn outcome(&self) -> HookOutcome {
+        self.seen.lock().unwrap().last().unwrap().outcome.clone()
+    }
+
+    fn hinted(&self, source: &str) -> bool {
+        let hint = self.hints.get(&source.parse().unwrap()).unwrap();
+        let wait = hint.wait();
+        futures::FutureExt::now_or_never(wait) == Some(Trigger::Webhook)
+    }
+}
+
+#[tokio::test]
+async fn a_signed_push_is_a_hint_once() {
+    let server = server();
+    assert_eq!(server.send(github("push", "1", "after", PUSH)).await.0, 202);
+    assert_eq!(server.outcome(), HookOutcome::Accepted);
+    assert!(server.hinted("hub"));
+    assert_eq!(server.send(github("push", "1", "after", PUSH)).await.0, 202);
+    assert_eq!(server.outcome(), HookOutcome::Duplicate);
+    assert!(!server.hinted("hub"));
+    assert_eq!(server.send(github("push", "2", "before", PUSH)).await.0, 202);
+    assert!(server.hinted("hub"), "the second secret counts as well");
+    assert_eq!(server.send(github("push", "3", "after", &PUSH.replace("main", "develop"))).await.0, 202);
+    let source = server.seen.lock().unwrap().last().unwrap().source.clone().unwrap();
+    assert_eq!((source.0.as_str(), source.1), ("hub", Forge::GitHub));
+}
+
+#[tokio::test]
+async fn what_is_proven_and_does_not_matter_is_a_success() {
+    let server = server();
+    for (event, body) in [
+        ("ping", "{}"),
+        ("issues", "{}"),
+        ("push", r#"{"ref":"refs/heads/other"}"#),
+        ("push", r#"{"ref":"refs/tags/main"}"#),
+        ("pull_request", r#"{"action":"closed","pull_request":{"merged":false,"base":{"ref":"main"}}}"#),
+    ] {
+        assert_eq!(server.send(github(event, "1", "after", body)).await.0, 200, "{event}");
+        assert_eq!(server.outcome(), HookOutcome::Irrelevant);
+        assert!(!server.hinted("hub"));
+    }
+    let merged = r#"{"action":"closed","pull_request":{"merged":true,"base":{"ref":"main"}}}"#;
+    assert_eq!(server.send(github("pull_request", "1", "after", merged)).await.0, 202);
+    assert!(server.hinted("hub"));
+}
+
+#[tokio::test]
+async fn what_is_not_proven_is_401_and_no_hint() {
+    let server = server();
+    let mut requests = vec![github("push", "1", "wrong", PUSH), github("push", "1", "", PUSH)];
+    let mut bare = github("push", "1", "after", PUSH);
+    bare.headers_mut().remove("x-hub-signature-256");
+    requests.push(bare);
+    let mut other_forge = github("push", "1", "after", PUSH);
+    *other_forge.uri_mut() = "/hooks/tea".parse().unwrap();
+    requests.push(other_forge);
+    for request in requests {
+        assert_eq!(server.send(request).await.0, 401);
+        assert_eq!(server.outcome(), HookOutcome::Refused(Refusal::Unproven));
+    }
+    assert!(!server.hinted("hub") && !server.hinted("tea"));
+    for path in ["/hooks/none", "/hooks/nobody", "/hooks/NOT%20A%20NAME"] {
+        let request = Request::post(path).body(Body::from(PUSH)).unwrap();
+        assert_eq!(server.send(request).await.0, 404, "{path}");
+        assert_eq!(server.seen.lock().unwrap().last().unwrap().source, None);
+    }
+    assert_eq!(server.send(github("push", "1", "after", "not json")).await.0, 400);
+}
+
+#[tokio::test]
+async fn gitea_proves_itself_by_its_own_header() {
+    let server = server();
+    for (prefix, source) in [("x-gitea", "tea"), ("x-forgejo", "tea")] {
+        let request = Request::post(format!("/hooks/{source}"))
+            .header(format!("{prefix}-event"), "push")
+            .header(format!("{prefix}-signature"), sign("after", PUSH))
+            .body(Body::from(PUSH))
+            .unwrap();
+        assert_eq!(server.send(request).await.0, 202, "{prefix}");
+        assert!(server.hinted("tea"));
+    }
+    let request =
+        Request::post("/hooks/lost").header("x-gitea-signature", "00").body(Body::from(PUSH)).unwrap();
+    let (status, _, headers) = server.send(request).await;
+    assert_eq!((status, headers["retry-after"].as_bytes()), (503, &b"5"[..]));
+}
+
+/// A body that fails the test when it is read.
+fn unread() -> Body {
+    Body::from_stream(stream::poll_fn(|_| -> std::task::Poll<Option<std::io::Result<Bytes>>> {
+        panic!("the body was read")
+    }))
+}
+
+#[tokio::test]
+async fn a_body_over_the_cap_is_413_before_it_is_read() {
+    let server = server();
+    let mut request = github("push", "1", "after", PUSH);
+    request.headers_mut().insert("content-length", "1025".parse().unwrap());
+    *request.body_mut() = unread();
+    assert_eq!(server.send(request).await.0, 413);
+    let mut request = github("push", "1", "after", PUSH);
+    request.headers_mut().remove("x-hub-signature-256");
+    *request.body_mut() = unread();
+    assert_eq!(server.send(request).await.0, 401, "nor is one without a proof");
+    let mut request = github("push", "1", "after", PUSH);
+    request.headers_mut().remove("content-length");
+    let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 100])));
+    *request.body_mut() = Body::from_stream(endless);
+    assert_eq!(server.send(request).await.0, 413, "a chunked body is cut where the cap is");
+    assert_eq!(server.outcome().name(), "too_large");
+}
+
+#[tokio::test]
+async fn under_load_hooks_are_told_to_come_again() {
+    let server = server();
+    let all = server.state.in_flight.try_acquire_many(IN_FLIGHT_KIB.try_into().unwrap()).unwrap();
+    let (status, _, headers) = server.send(github("push", "1", "after", PUSH)).await;
+    assert_eq!((status, headers["retry-after"].as_bytes()), (503, &b"5"[..]));
+    drop(all);
+    assert_eq!(server.send(github("push", "1", "after", PUSH)).await.0, 202, "a shed delivery was not noted");
+}
+
+#[tokio::test]
+async fn metrics_and_health_are_answered() {
+    let server = server();
+    let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
+    let (status, text, headers) = server.send(get("/metrics")).await;
+    assert_eq!((status, text.as_str()), (200, "idp_leader 1\n"));
+    assert!(headers["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    assert_eq!(server.send(get("/healthz")).await.0, 200);
+    let (status, text, _) = server.send(get("/readyz")).await;
+    assert_eq!((status, text.as_str()), (503, "no leader yet\n"));
+    server.ready.send(Readiness::Ready).unwrap();
+    assert_eq!(server.send(get("/readyz")).await.0, 200);
+    assert_eq!(server.send(get("/hooks/hub")).await.0, 405);
+}
+
+#[tokio::test]
+async fn a_connection_is_served_bounded_and_closed() {
+    let server = server();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(serve(listener, server.state.clone(), stop.clone()));
+    let ask = async |text: String| {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.ok();
+        let mut answer = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+        assert!(read.is_ok(), "the connection is closed");
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let head = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+    assert!(ask(format!("{head}\r\n")).await.starts_with("HTTP/1.1 200"));
+    let large = ask(format!("{head}x: {}\r\n\r\n", "y".repeat(300_000))).await;
+    assert!(large.starts_with("HTTP/1.1 431"), "{large}");
+    let announced = "POST /hooks/hub HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n".to_owned();
+    assert!(ask(announced).await.starts_with("HTTP/1.1 413"));
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(10), task).await.expect("the server ends").unwrap();
+}

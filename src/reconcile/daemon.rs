@@ -1,0 +1,438 @@
+//! The wiring of the daemon: every loop is started here, in order, and stopped in order. `idpd`, `idp demo` and the tests run this
+//! same code.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::clock;
+use super::compose::compose;
+use super::memory::Memories;
+use super::pass::{Driver, chain};
+use super::queue::{self, Queue, Requests};
+use super::report::Reporter;
+use super::slots::Slots;
+use super::statuses::Statuses;
+use crate::cluster::client::OnCall;
+use crate::cluster::home::{self, Announcer};
+use crate::cluster::lease::{self, Leadership, LeaseOptions};
+use crate::cluster::{Cluster, crd};
+use crate::config::{Config, Probe};
+use crate::event::kafka::{KafkaConfig, KafkaSink};
+use crate::event::publisher::{self, Acked, Sink};
+use crate::evidence::dial::Way;
+use crate::evidence::images::Images;
+use crate::evidence::observe::{Evidence, Options};
+use crate::evidence::registry::{Credentials, RegistryOptions};
+use crate::evidence::wake;
+use crate::model::desired::HeadUpdate;
+use crate::model::name::ReleaseKey;
+use crate::source::{self, Hints, SourceLoop, SourceReport};
+use crate::telemetry::metrics::{Answered, Metrics};
+
+/// Passes at one time.
+const PASSES: usize = 16;
+/// Looks at sources at one time.
+const LOOKS: usize = 8;
+/// How long the orderly stop may take.
+const STOP: Duration = Duration::from_secs(10);
+/// How long the CRD may take to be established.
+const ESTABLISHED: Duration = Duration::from_secs(30);
+
+/// Why the daemon does not start, or ends.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A part could not be started; the sentence says which, the source why.
+    #[error("{what}")]
+    Start {
+        /// What was being done, and how to mend it.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A task ended that never should.
+    #[error("the task {0} ended unexpectedly")]
+    Died(&'static str),
+}
+
+fn start<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    what: impl Into<String>,
+) -> impl FnOnce(E) -> DaemonError {
+    let what = what.into();
+    move |source| DaemonError::Start { what, source: source.into() }
+}
+
+/// Returns the function that the cluster's client calls after every request, so that it is counted.
+pub fn count_calls(metrics: &Metrics) -> OnCall {
+    let metrics = metrics.cluster.clone();
+    Arc::new(move |call| {
+        let answer = if call.code == 0 { Answered::Error } else { Answered::Status(call.code) };
+        metrics.request(call.verb, call.resource, answer, call.took);
+    })
+}
+
+/// A running daemon.
+pub struct Daemon {
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+    sinks: CancellationToken,
+    tasks: TaskTracker,
+    died: watch::Receiver<Option<&'static str>>,
+}
+
+impl Daemon {
+    /// Starts every loop. `client` is the cluster; the configuration says where to listen.
+    ///
+    /// Order: the CRD and the home namespace; the sinks; the watches and the lease; the loops that measure; the queue; the sources;
+    /// the door. Fails if one of them cannot be started; what is merely away (the broker, a repository, a registry) is waited for.
+    pub async fn start(
+        config: Config,
+        client: kube::Client,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, DaemonError> {
+        let config = Arc::new(config);
+        let (shutdown, sinks) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        let (obituary, died) = watch::channel(None);
+        let supervisor = Supervisor { tasks: tasks.clone(), shutdown: shutdown.clone(), obituary };
+
+        let (queue, requests) = Queue::new();
+        let wake_queue = queue.clone();
+        let cluster =
+            Cluster::new(client.clone(), Arc::new(move |release: &ReleaseKey| wake_queue.soon(release)));
+        crd::ensure_crd(cluster.calls(), ESTABLISHED).await.map_err(start(
+            "the Release CRD could not be installed; `idp crd | kubectl apply -f -` does it by hand",
+        ))?;
+        cluster.ensure_namespace(&config.cluster.home_namespace).await.map_err(start(format!(
+            "the home namespace {} could not be made",
+            config.cluster.home_namespace
+        )))?;
+
+        let (outgoing, offers) = mpsc::channel(256);
+        let (acks, acked) = mpsc::channel(256);
+        let sink = sink(&config)?;
+        let publisher = publisher::run(sink, offers, acks, metrics.events.clone(), sinks.clone(), STOP / 2);
+        tasks.spawn(async move {
+            publisher.await;
+        });
+        let statuses = Statuses::start(&config, &metrics.events, &tasks, &sinks)
+            .map_err(start("the commit statuses could not be set up"))?;
+        let announcer = Announcer::spawn(cluster.calls().clone(), &tasks, &sinks);
+
+        cluster.watch(&tasks, &shutdown);
+        let (waker, mut woken) = wake::pair();
+        let session = rand::random::<u64>() >> 12;
+        let evidence =
+            Evidence::start(ways(&config, &client, session), waker.clone(), tasks.clone(), shutdown.clone())
+                .map_err(start("the health checks could not be set up"))?;
+        let images = Images::start(registries(&config)?, session, waker, tasks.clone(), shutdown.clone())
+            .map_err(start("the registry client could not be set up"))?;
+        let woken_queue = queue.clone();
+        supervisor.spawn("evidence", async move {
+            loop {
+                woken_queue.soon(&woken.next().await);
+            }
+        });
+
+        let name = config.cluster.name.clone();
+        let reporter = Reporter::new(Arc::clone(&metrics), name, outgoing, announcer, statuses);
+        let lease = LeaseOptions {
+            address: config.listen.to_string(),
+            ..LeaseOptions::new(config.cluster.home_namespace.clone(), &config.cluster.name, identity())
+        };
+        let leadership = lease::spawn(cluster.calls().clone(), lease, &tasks, &sinks);
+        let mut synced = cluster.view().synced();
+        let ready = leadership.clone();
+        let parts =
+            Parts { config: Arc::clone(&config), cluster, queue, evidence, images, reporter, session };
+        let driver = Arc::new(parts.driver());
+        supervisor.spawn("acknowledgements", acknowledge(Arc::clone(&driver), acked));
+
+        let (listener, address) = listen(&config).await?;
+        let hints = Hints::new(config.sources.keys().cloned());
+        let reports = sources(&supervisor, &config, &hints)?;
+        supervisor.spawn("reports", heads(Arc::clone(&driver), reports));
+        let queue_driver = Arc::clone(&driver);
+        let stop = shutdown.clone();
+        supervisor.spawn("queue", async move {
+            let _ = synced.wait_for(|synced| *synced).await;
+            lead(queue_driver, requests, leadership, stop).await;
+        });
+        super::door::open(&supervisor, listener, &driver, &hints, ready);
+        tracing::info!(%address, cluster = config.cluster.name, sources = config.sources.len(), "idpd runs");
+        Ok(Self { address, metrics, shutdown, sinks, tasks, died })
+    }
+
+    /// Returns where webhooks, metrics and health are served.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Waits until a task ends that never should.
+    pub async fn died(&mut self) -> DaemonError {
+        match self.died.wait_for(Option::is_some).await {
+            Ok(name) => DaemonError::Died(name.unwrap_or("unknown")),
+            Err(_) => DaemonError::Died("supervisor"),
+        }
+    }
+
+    /// Stops in order: the door, the sources and the queue first, passes under way are finished; then the sinks drain and the lease
+    /// is given back. Ten seconds at most.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.sinks.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(STOP, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time; what they had is in the records");
+        }
+    }
+}
+
+/// Starts tasks that run as long as the daemon; one that ends before ends the daemon.
+pub struct Supervisor {
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    obituary: watch::Sender<Option<&'static str>>,
+}
+
+impl Supervisor {
+    /// Starts a task; it is dropped on shutdown.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let (shutdown, obituary) = (self.shutdown.clone(), self.obituary.clone());
+        self.tasks.spawn(async move {
+            let task = tokio::spawn(task);
+            let abort = task.abort_handle();
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                ended = task => {
+                    if !shutdown.is_cancelled() {
+                        tracing::error!(task = name, panicked = ended.is_err(), "a task ended that never should");
+                        obituary.send_replace(Some(name));
+                    }
+                    return;
+                }
+            }
+            // Passes under way finish by themselves: the queue's task sees the same token.
+            if name != "queue" {
+                abort.abort();
+            }
+        });
+    }
+
+    /// Returns the token that ends every task.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+}
+
+struct Parts {
+    config: Arc<Config>,
+    cluster: Cluster,
+    queue: Queue,
+    evidence: Evidence,
+    images: Images,
+    reporter: Reporter,
+    session: u64,
+}
+
+impl Parts {
+    fn driver(self) -> Driver {
+        let Self { config, cluster, queue, evidence, images, reporter, session } = self;
+        let limits: BTreeMap<_, _> =
+            config.environments.iter().map(|(name, e)| (name.clone(), e.max_concurrent_rollouts)).collect();
+        Driver {
+            config,
+            cluster,
+            memories: Memories::default(),
+            queue,
+            slots: Slots::new(limits),
+            evidence,
+            images,
+            reporter,
+            session,
+        }
+    }
+}
+
+/// Runs passes while this process leads; a term that ends ends them, and the next begins with every release.
+async fn lead(driver: Arc<Driver>, requests: Requests, leadership: Leadership, stop: CancellationToken) {
+    let mut changes = leadership.clone();
+    let fleet = driver.cluster.view().fleet().into_iter().map(|(release, _)| release);
+    let fleet: Vec<ReleaseKey> = fleet.collect();
+    driver.slots.await_records(fleet.iter().cloned());
+    fleet.iter().for_each(|release| driver.queue.soon(release));
+    while leadership.epoch().is_none() {
+        if !changes.changed().await {
+            return;
+        }
+    }
+    let metrics = &driver.reporter.metrics().cluster;
+    metrics.leader(true);
+    let pass = |release: ReleaseKey| {
+        let (driver, leadership) = (Arc::clone(&driver), leadership.clone());
+        async move {
+            match leadership.epoch() {
+                Some(epoch) => driver.pass(release, epoch).await,
+                // Not the leader now: looked at again when it may be.
+                None => queue::Next::At(tokio::time::Instant::now() + Duration::from_secs(1)),
+            }
+        }
+    };
+    queue::run(driver.queue.clone(), requests, PASSES, stop, pass).await;
+    metrics.leader(false);
+}
+
+/// Takes over what the sources report.
+async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>) {
+    while let Some(report) = reports.recv().await {
+        let metrics = &driver.reporter.metrics().sources;
+        let result = if report.up { "ok" } else { "failed" };
+        if report.up {
+            metrics.succeeded(&report.source, result, report.stats.bytes, report.looked_at);
+        } else {
+            metrics.failed(&report.source, result);
+        }
+        for (release, update) in report.heads.releases {
+            if let HeadUpdate::Keep { reason } = &update {
+                tracing::warn!(%release, source = %report.source, %reason, "the last good declaration is kept");
+            }
+            driver.memories.of(&release).lock().await.note_head(&report.source, update);
+            driver.queue.soon(&release);
+        }
+        if report.status_changed {
+            for problem in &report.heads.problems {
+                tracing::warn!(source = %report.source, path = problem.path, problem = problem.message, "a source has a problem");
+            }
+            driver.reporter.source_problems(&report.source, &report.heads.problems);
+            keep_status(&driver, &report.source, &report.status).await;
+        }
+    }
+}
+
+async fn keep_status(
+    driver: &Driver,
+    source: &crate::model::name::SourceName,
+    status: &source::SourceStatus,
+) {
+    let Ok(value) = serde_json::to_value(status) else { return };
+    let home = &driver.config.cluster.home_namespace;
+    if let Err(error) = home::put_source(driver.cluster.calls(), home, source, &value).await {
+        tracing::warn!(%source, error = %chain(&error), "a source's status could not be kept");
+    }
+    if !status.problems.is_empty() {
+        let event = super::problem::event(home, status, clock::now());
+        driver.reporter.announcer().announce(home.as_str(), event);
+    }
+}
+
+/// Notes what the broker acknowledged; it is trimmed with the next write of the record.
+async fn acknowledge(driver: Arc<Driver>, mut acked: mpsc::Receiver<Acked>) {
+    while let Some(Acked { release, uid, sequence }) = acked.recv().await {
+        let memory = driver.memories.of(&release);
+        let mut memory = memory.lock().await;
+        if memory.stored.as_ref().is_none_or(|stored| stored.uid != uid) {
+            continue;
+        }
+        let (highest, since) = memory.acknowledged.unwrap_or((0, clock::now()));
+        memory.acknowledged = Some((highest.max(sequence), since));
+    }
+}
+
+fn sources(
+    supervisor: &Supervisor,
+    config: &Arc<Config>,
+    hints: &Hints,
+) -> Result<mpsc::Receiver<SourceReport>, DaemonError> {
+    let (sender, reports) = mpsc::channel(64);
+    let client = source::client().map_err(start("the HTTP client of the sources could not be set up"))?;
+    let permits = Arc::new(Semaphore::new(LOOKS));
+    let environments: Vec<_> = config.environments.values().cloned().collect();
+    for source in config.sources.values() {
+        let Some(hint) = hints.get(&source.name) else { continue };
+        let name = source.name.clone();
+        let looper = SourceLoop {
+            source: source.clone(),
+            environments: environments.clone(),
+            cache_dir: config.cache_dir.clone(),
+            compose: compose(config),
+            client: client.clone(),
+            hint: hint.clone(),
+            reports: sender.clone(),
+            permits: Arc::clone(&permits),
+        };
+        let stop = supervisor.shutdown().clone();
+        supervisor.spawn("source", async move {
+            if let Err(error) = looper.run(stop).await {
+                tracing::error!(source = %name, %error, "a source's loop ended");
+            }
+        });
+    }
+    Ok(reports)
+}
+
+fn sink(config: &Config) -> Result<Sink, DaemonError> {
+    let Some(kafka) = &config.kafka else { return Ok(Sink::Log) };
+    let mut properties = kafka.properties.clone();
+    for (name, secret) in &kafka.secret_properties {
+        let value = secret.read().map_err(start(format!("the Kafka property {name} could not be read")))?;
+        properties.insert(name.clone(), value.expose().to_owned());
+    }
+    let brokers = kafka.brokers.clone();
+    let sink = KafkaConfig { brokers, topic: kafka.topic.clone(), properties, structured: false };
+    Ok(Sink::Kafka(KafkaSink::new(sink).map_err(start("the Kafka producer could not be made"))?))
+}
+
+fn ways(config: &Config, client: &kube::Client, session: u64) -> Options {
+    let way = |probe: Probe| match probe {
+        Probe::Direct => Way::Direct,
+        Probe::Proxy => Way::Proxy(client.clone()),
+    };
+    let ways = config.environments.values().map(|e| (e.name.clone(), way(e.probe))).collect();
+    Options { ways, ..Options::new(session) }
+}
+
+fn registries(config: &Config) -> Result<RegistryOptions, DaemonError> {
+    let mut options = RegistryOptions::default();
+    for registry in config.platform.registries.values() {
+        if registry.insecure {
+            options.insecure.insert(registry.host.clone());
+        }
+        let Some(credentials) = &registry.credentials else { continue };
+        let password = credentials
+            .secret
+            .read()
+            .map_err(start(format!("the password of registry {} could not be read", registry.host)))?;
+        let credentials =
+            Credentials { username: credentials.username.clone(), password: password.expose().to_owned() };
+        options.credentials.insert(registry.host.clone(), credentials);
+    }
+    Ok(options)
+}
+
+async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), DaemonError> {
+    let what =
+        || format!("cannot listen on {}: is another daemon running, or the port not ours?", config.listen);
+    let listener = TcpListener::bind(config.listen).await.map_err(start(what()))?;
+    let address = listener.local_addr().map_err(start(what()))?;
+    Ok((listener, address))
+}
+
+/// Who this process is: its host's name, its number, and a random part, since a container's number is always 1.
+fn identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "idpd".to_owned());
+    format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>())
+}

@@ -1,0 +1,59 @@
+//! The HTTP door of the daemon: webhooks become hints, metrics and health go out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::daemon::Supervisor;
+use super::pass::Driver;
+use crate::cluster::lease::Leadership;
+use crate::http::{self, HookSeen, HttpState, Readiness};
+use crate::source::Hints;
+use crate::source::webhook::Hooks;
+
+/// How often readiness is asked.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Opens the door.
+pub fn open(
+    supervisor: &Supervisor,
+    listener: TcpListener,
+    driver: &Arc<Driver>,
+    hints: &Hints,
+    leadership: Leadership,
+) {
+    let (sender, ready) = watch::channel(Readiness::NotReady("starting".to_owned()));
+    let synced = driver.cluster.view().synced();
+    supervisor.spawn("readiness", async move {
+        loop {
+            let now = match (*synced.borrow(), leadership.epoch()) {
+                (false, _) => Readiness::NotReady("the watches have not seen the cluster yet".to_owned()),
+                (true, None) => Readiness::NotReady("another process leads; this one stands by".to_owned()),
+                (true, Some(_)) => Readiness::Ready,
+            };
+            sender.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
+            tokio::time::sleep(LOOK).await;
+        }
+    });
+    let (text, counted) = (Arc::clone(driver), Arc::clone(driver));
+    let metrics = Arc::new(move || {
+        let metrics = text.reporter.metrics();
+        metrics.queue.depth(u32::try_from(text.queue.depth()).unwrap_or(u32::MAX));
+        metrics.render()
+    });
+    let on_hook = Arc::new(move |seen: &HookSeen| {
+        let (source, forge) = match &seen.source {
+            Some((source, forge)) => (Some(source), forge.name()),
+            None => (None, "unknown"),
+        };
+        let result = seen.outcome.name();
+        counted.reporter.metrics().hooks.request(source, forge, result);
+    });
+    let state = HttpState::new(Arc::new(Hooks::new(&driver.config, hints)), metrics, ready, on_hook);
+    let shutdown = supervisor.shutdown().clone();
+    supervisor.spawn("http", async move {
+        http::serve(listener, state, shutdown).await;
+    });
+}

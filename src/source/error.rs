@@ -1,0 +1,140 @@
+//! What can go wrong between a repository and us. None of it empties a desired state.
+
+use std::time::Duration;
+
+use crate::config::SecretError;
+
+/// An error of a foreign crate, boxed.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a source could not be read. The sentence says how to mend it; the cause follows as `source`.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// No connection, or it broke.
+    #[error("cannot reach the repository")]
+    Unreachable(#[source] Cause),
+    /// It took longer than a look may.
+    #[error("the repository did not answer within {}", crate::model::duration::format(*.0))]
+    TimedOut(Duration),
+    /// The daemon stops.
+    #[error("the look was given up because the daemon stops")]
+    Stopped,
+    /// 401: no credentials, or wrong ones.
+    #[error("the repository answers 401: {0}")]
+    Unauthorized(&'static str),
+    /// 403.
+    #[error("the repository answers 403: these credentials may not read it")]
+    Forbidden,
+    /// 404, or no such folder.
+    #[error("there is no repository at this address, or these credentials may not see it")]
+    NotFound,
+    /// 429, or 503 with a time.
+    #[error("the repository asks to be left alone for a while ({status})")]
+    Throttled {
+        /// The status.
+        status: u16,
+        /// How long, as the server said; at most an hour.
+        after: Option<Duration>,
+    },
+    /// Any other status that is no success.
+    #[error("the repository answers {0}")]
+    Status(u16),
+    /// A redirect; following it could carry credentials elsewhere.
+    #[error(
+        "the repository answers {status} and sends us to {to}: write the new address in the configuration"
+    )]
+    Redirected {
+        /// The status.
+        status: u16,
+        /// Scheme, host and path of the new address, cut to 200 characters.
+        to: String,
+    },
+    /// The branch is not there.
+    #[error("there is no branch {0}: nothing is deleted because of that")]
+    NoBranch(String),
+    /// Objects are missing or damaged.
+    #[error("the repository's objects cannot be read")]
+    Corrupt(#[source] Cause),
+    /// The server speaks something else.
+    #[error("fetch from the repository")]
+    Fetch(#[source] Cause),
+    /// Larger than what is read.
+    #[error("{what} has {size}, at most {limit} are read")]
+    TooLarge {
+        /// What.
+        what: String,
+        /// How much of it, with its unit.
+        size: String,
+        /// The limit, with its unit.
+        limit: String,
+    },
+    /// A symbolic link or a submodule where a file or folder is read.
+    #[error("{path} is {kind}: only plain files and folders are read")]
+    NotPlain {
+        /// The path.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// The credentials cannot be read.
+    #[error("read the source's credentials")]
+    Secret(#[source] SecretError),
+    /// The cache cannot be written.
+    #[error("keep the mirror in the cache folder")]
+    Cache(#[source] Cause),
+    /// The watcher of a local repository could not be set up; it is polled.
+    #[error("watch the local repository")]
+    Watch(#[source] Cause),
+}
+
+impl GitError {
+    /// Tells whether waiting may help without anybody doing something.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable(_)
+            | Self::TimedOut(_)
+            | Self::Stopped
+            | Self::Throttled { .. }
+            | Self::Corrupt(_)
+            | Self::Fetch(_)
+            | Self::Cache(_)
+            | Self::Watch(_) => true,
+            Self::Status(status) => *status >= 500,
+            Self::Unauthorized(_)
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::Redirected { .. }
+            | Self::NoBranch(_)
+            | Self::TooLarge { .. }
+            | Self::NotPlain { .. }
+            | Self::Secret(_) => false,
+        }
+    }
+
+    /// Returns how long the server wants to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled { after, .. } => *after,
+            _ => None,
+        }
+    }
+
+    /// Returns the sentence with its causes, each once, cut to 600 characters.
+    pub fn sentence(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let part = error.to_string();
+            if !text.contains(&part) {
+                text.push_str(": ");
+                text.push_str(&part);
+            }
+            cause = error.source();
+        }
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(600).collect()
+    }
+
+    pub(super) fn corrupt(cause: impl Into<Cause>) -> Self {
+        Self::Corrupt(cause.into())
+    }
+}

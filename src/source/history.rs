@@ -1,0 +1,173 @@
+//! The first-parent history of a branch, read only as far as somebody asks, and what each commit changed. From it follow the commits
+//! whose images are as good as the head's, and the commit that brought a service its present content.
+
+use gix::{ObjectId, Repository};
+use jiff::Timestamp;
+
+use super::error::GitError;
+use super::tree::{Budget, diff};
+use super::watched::Watched;
+use crate::model::change::{CommitId, Revision};
+
+/// How far back anybody looks.
+pub(super) const HISTORY_LIMIT: usize = 512;
+/// How many images are asked for.
+pub(super) const CANDIDATES: usize = 20;
+/// Paths of one commit that are told apart; with more, everything counts as changed.
+const CHANGED_LIMIT: usize = 50_000;
+
+/// One commit and what it changed against its first parent.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) id: ObjectId,
+    /// `None`: everything (the first commit of all, or more than can be told apart).
+    changed: Option<Vec<String>>,
+}
+
+impl Step {
+    /// Tells whether the commit changed something that counts.
+    pub(super) fn moves(&self, watched: &Watched) -> bool {
+        self.changed.as_ref().is_none_or(|paths| paths.iter().any(|path| watched.matches(path)))
+    }
+
+    /// Tells whether the commit changed a file.
+    pub(super) fn changes(&self, path: &str) -> bool {
+        self.changed.as_ref().is_none_or(|paths| paths.iter().any(|changed| changed == path))
+    }
+}
+
+/// Fetches more history; `false`: there is no more to be had.
+pub(super) type Deepen<'a> = dyn FnMut() -> Result<bool, GitError> + 'a;
+
+/// The history from a head downwards.
+pub(super) struct History<'a> {
+    repo: &'a Repository,
+    steps: Vec<Step>,
+    next: Option<ObjectId>,
+    deepen: &'a mut Deepen<'a>,
+}
+
+/// Where a service's content comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The commits with the same watched content, oldest first, at most 20.
+    pub(super) candidates: Vec<CommitId>,
+    /// The oldest of them from which on the declaration did not change either.
+    pub(super) brought: ObjectId,
+}
+
+impl<'a> History<'a> {
+    /// Begins at a head.
+    pub(super) fn new(repo: &'a Repository, head: ObjectId, deepen: &'a mut Deepen<'a>) -> Self {
+        Self { repo, steps: Vec::new(), next: Some(head), deepen }
+    }
+
+    /// Returns the commit so many below the head; `None` past the end or the limit.
+    pub(super) fn step(&mut self, index: usize, budget: &mut Budget) -> Result<Option<&Step>, GitError> {
+        while self.steps.len() <= index {
+            let Some(id) = self.next.filter(|_| self.steps.len() < HISTORY_LIMIT) else { return Ok(None) };
+            if !self.load(id, true, budget)? {
+                self.next = None;
+            }
+        }
+        Ok(self.steps.get(index))
+    }
+
+    /// Reads a commit and its parent; `false` if its parent is not to be had.
+    fn load(&mut self, id: ObjectId, deepen: bool, budget: &mut Budget) -> Result<bool, GitError> {
+        let commit = self.repo.find_commit(id).map_err(GitError::corrupt)?;
+        let tree = commit.tree_id().map_err(GitError::corrupt)?.detach();
+        let parent = commit.parent_ids().next().map(gix::Id::detach);
+        let Some(parent) = parent else {
+            self.steps.push(Step { id, changed: None });
+            self.next = None;
+            return Ok(true);
+        };
+        while !self.repo.has_object(parent) {
+            if !deepen || !(self.deepen)()? {
+                return Ok(false);
+            }
+        }
+        let above = self.repo.find_commit(parent).map_err(GitError::corrupt)?;
+        let above = above.tree_id().map_err(GitError::corrupt)?.detach();
+        let mut changed = Vec::new();
+        diff(self.repo, Some(above), Some(tree), "", budget, &mut changed)?;
+        let changed = (changed.len() <= CHANGED_LIMIT).then_some(changed);
+        self.steps.push(Step { id, changed });
+        self.next = Some(parent);
+        Ok(true)
+    }
+
+    /// Finds where a service's content comes from. Where the limit comes first, the head alone counts.
+    pub(super) fn origin(
+        &mut self,
+        head: ObjectId,
+        path: &str,
+        watched: &Watched,
+        budget: &mut Budget,
+    ) -> Result<Origin, GitError> {
+        let mut run = Vec::new();
+        let mut brought = None;
+        let mut index = 0;
+        while let Some(step) = self.step(index, budget)? {
+            run.push(commit_id(step.id)?);
+            let moves = step.moves(watched);
+            if brought.is_none() && (moves || step.changes(path)) {
+                brought = Some(step.id);
+            }
+            if moves {
+                run.reverse();
+                run.truncate(CANDIDATES);
+                return Ok(Origin { candidates: run, brought: brought.unwrap_or(head) });
+            }
+            index += 1;
+        }
+        Ok(Origin { candidates: vec![commit_id(head)?], brought: brought.unwrap_or(head) })
+    }
+
+    /// Returns how many commits lie between a former head and this one, as far as the history is here already: what was pushed on
+    /// top of the former head came with the fetch.
+    pub(super) fn distance(
+        &mut self,
+        former: ObjectId,
+        budget: &mut Budget,
+    ) -> Result<Option<usize>, GitError> {
+        while let Some(id) = self.next.filter(|id| *id != former && self.steps.len() < HISTORY_LIMIT) {
+            if !self.load(id, false, budget)? {
+                return Ok(None);
+            }
+        }
+        Ok((self.next == Some(former)).then_some(self.steps.len()))
+    }
+}
+
+/// Converts Git's id into ours.
+pub(super) fn commit_id(id: ObjectId) -> Result<CommitId, GitError> {
+    id.to_string().parse().map_err(|error: crate::model::change::CommitIdError| GitError::corrupt(error))
+}
+
+/// Reads what a commit says about itself.
+pub(super) fn revision(repo: &Repository, id: ObjectId, repository: &str) -> Result<Revision, GitError> {
+    let commit = repo.find_commit(id).map_err(GitError::corrupt)?;
+    let committed_at = commit.time().map_err(GitError::corrupt)?.seconds;
+    let author = commit.author().map_err(GitError::corrupt)?.name.to_string();
+    let message = commit.message_raw_sloppy().to_string();
+    let subject = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    Ok(Revision {
+        commit: commit_id(id)?,
+        committed_at: Timestamp::from_second(committed_at).unwrap_or(Timestamp::UNIX_EPOCH),
+        author: printable(&author, 100),
+        subject: printable(subject, 120),
+        repository: repository.to_owned(),
+        url: None,
+    })
+}
+
+/// Removes control and direction characters, which could make a line read as another, and cuts.
+fn printable(text: &str, limit: usize) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    text.trim().chars().filter(|c| !hidden(*c)).take(limit).collect()
+}

@@ -1,0 +1,242 @@
+//! What is known about a source between two looks, and how one look becomes a report: each release's newest answer, or the reason
+//! why the last good one stays. Nothing is ever taken away here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::branch::{Branch, File};
+use super::report::{LookStats, SourceReport, SourceStatus, Trigger};
+use crate::config::Source;
+use crate::model::change::CommitId;
+use crate::model::desired::{Desired, HeadUpdate, Heads, SourceProblem};
+use crate::model::name::{ReleaseKey, ServiceName};
+
+/// What became of a branch in one look.
+pub(super) struct BranchLook<'a> {
+    pub(super) name: &'a str,
+    pub(super) branch: &'a Branch,
+    /// Why it could not be read; the branch is then as it was.
+    pub(super) error: Option<String>,
+}
+
+/// What was last told about a release.
+#[derive(Debug, Clone, PartialEq)]
+enum Told {
+    Good(Arc<Desired>),
+    Kept(String),
+}
+
+#[derive(Debug, Clone)]
+struct Release {
+    branch: String,
+    path: String,
+    told: Told,
+}
+
+/// The source's memory.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    releases: BTreeMap<ReleaseKey, Release>,
+    status: Option<SourceStatus>,
+    changed_at: Option<Timestamp>,
+    commits: BTreeMap<String, String>,
+}
+
+/// One look, gathered.
+#[derive(Default)]
+struct Gathered {
+    releases: BTreeMap<ReleaseKey, Release>,
+    problems: Vec<SourceProblem>,
+    files: usize,
+    declared: BTreeSet<ReleaseKey>,
+}
+
+impl Gathered {
+    fn problem(&mut self, path: Option<&str>, commit: Option<&str>, message: &str) {
+        let (path, commit) = (path.map(str::to_owned), commit.map(str::to_owned));
+        self.problems.push(SourceProblem { path, commit, message: message.to_owned() });
+    }
+
+    fn keep(&mut self, key: &ReleaseKey, from: &Release, reason: &str) {
+        let release = Release { told: Told::Kept(reason.to_owned()), ..from.clone() };
+        self.releases.entry(key.clone()).or_insert(release);
+    }
+}
+
+impl Memory {
+    /// Turns a look into a report. `trouble` is what is wrong with the repository as a whole.
+    pub(super) fn report(
+        &mut self,
+        source: &Source,
+        branches: &[BranchLook<'_>],
+        trouble: Option<&str>,
+        (trigger, cost, now): (Trigger, LookStats, Timestamp),
+    ) -> SourceReport {
+        let mut gathered = Gathered::default();
+        let up = trouble.is_none() && branches.iter().all(|look| look.error.is_none());
+        if let Some(trouble) = trouble {
+            gathered.problem(None, None, trouble);
+        }
+        for look in branches {
+            self.gather(look, trouble, &mut gathered);
+        }
+        self.keep_vanished(branches, &mut gathered);
+        let commit =
+            branches.iter().find(|look| look.name == source.branch).and_then(|look| look.branch.head);
+        let commit = commit.and_then(|id| id.to_string().parse::<CommitId>().ok());
+        self.note_commits(branches, now);
+        let status = SourceStatus {
+            source: source.name.clone(),
+            repository: source.url.to_string(),
+            branch: source.branch.clone(),
+            commit: commit.clone(),
+            looked_at: now,
+            changed_at: self.changed_at,
+            files: gathered.files,
+            releases: gathered.declared.len(),
+            problem_count: gathered.problems.len(),
+            problems: shown(&gathered.problems),
+        };
+        let status_changed = self
+            .status
+            .as_ref()
+            .is_none_or(|old| SourceStatus { looked_at: status.looked_at, ..old.clone() } != status);
+        self.status = Some(status.clone());
+        let releases = self.moved(gathered.releases);
+        let heads = Heads { releases, problems: gathered.problems };
+        let source = source.name.clone();
+        SourceReport {
+            source,
+            commit,
+            heads,
+            looked_at: now,
+            trigger,
+            stats: cost,
+            up,
+            status,
+            status_changed,
+        }
+    }
+
+    fn gather(&self, look: &BranchLook<'_>, trouble: Option<&str>, gathered: &mut Gathered) {
+        let error = trouble.or(look.error.as_deref());
+        let commit = look.branch.head.map(|id| id.to_string());
+        if let (Some(error), None) = (&look.error, trouble) {
+            gathered.problem(None, commit.as_deref(), error);
+        }
+        for (path, file) in &look.branch.files {
+            gathered.files += 1;
+            match &file.state {
+                Err(message) => {
+                    gathered.problem(Some(path), commit.as_deref(), message);
+                    let reason = format!("{path}: {message}");
+                    for (key, release) in self.of(look.name, path, file.service.as_ref()) {
+                        gathered.declared.insert(key.clone());
+                        gathered.keep(key, release, error.unwrap_or(&reason));
+                    }
+                }
+                Ok(_) => Self::gather_answers(look, (path, file), error, gathered),
+            }
+        }
+    }
+
+    fn gather_answers(
+        look: &BranchLook<'_>,
+        (path, file): (&str, &File),
+        error: Option<&str>,
+        gathered: &mut Gathered,
+    ) {
+        let (Ok(good), Some(service)) = (&file.state, &file.service) else { return };
+        let commit = look.branch.head.map(|id| id.to_string());
+        for (environment, answer) in &good.answers {
+            let key = ReleaseKey { service: service.clone(), environment: environment.clone() };
+            let told = match (error, answer) {
+                (Some(error), _) => Told::Kept(error.to_owned()),
+                (None, Ok(desired)) => Told::Good(desired.clone()),
+                (None, Err(message)) => Told::Kept(format!("{path}: {message}")),
+            };
+            if let Err(message) = answer {
+                gathered.problem(Some(path), commit.as_deref(), message);
+            }
+            gathered.declared.insert(key.clone());
+            let release = Release { branch: look.name.to_owned(), path: path.to_owned(), told };
+            gathered.releases.insert(key, release);
+        }
+    }
+
+    /// Returns the known releases of a file that is refused now: those of its service, and those that came from its path.
+    fn of<'a>(
+        &'a self,
+        branch: &'a str,
+        path: &'a str,
+        service: Option<&'a ServiceName>,
+    ) -> impl Iterator<Item = (&'a ReleaseKey, &'a Release)> {
+        self.releases.iter().filter(move |(key, release)| {
+            release.branch == branch && (Some(&key.service) == service || release.path == path)
+        })
+    }
+
+    /// Keeps every release that is known and was not met: its file or its environment is gone. Nothing is deleted.
+    fn keep_vanished(&self, branches: &[BranchLook<'_>], gathered: &mut Gathered) {
+        for (key, release) in &self.releases {
+            if gathered.releases.contains_key(key) {
+                continue;
+            }
+            let head =
+                branches.iter().find(|look| look.name == release.branch).and_then(|look| look.branch.head);
+            let commit = head.map(|id| id.to_string());
+            let path = &release.path;
+            let reason = format!(
+                "{path} no longer declares {key} on the branch {}: the last good version stays and nothing is deleted",
+                release.branch
+            );
+            gathered.problem(Some(path), commit.as_deref(), &reason);
+            gathered.keep(key, release, &reason);
+        }
+    }
+
+    fn note_commits(&mut self, branches: &[BranchLook<'_>], now: Timestamp) {
+        for look in branches {
+            let Some(head) = look.branch.head.map(|id| id.to_string()) else { continue };
+            let before = self.commits.insert(look.name.to_owned(), head.clone());
+            if before.as_ref() != Some(&head) {
+                self.changed_at = Some(now);
+            }
+        }
+    }
+
+    /// Remembers what is told now and returns what differs from what was told before.
+    fn moved(&mut self, releases: BTreeMap<ReleaseKey, Release>) -> BTreeMap<ReleaseKey, HeadUpdate> {
+        let mut moved = BTreeMap::new();
+        for (key, release) in &releases {
+            if self.releases.get(key).is_some_and(|old| same(&old.told, &release.told)) {
+                continue;
+            }
+            let update = match &release.told {
+                Told::Good(desired) => HeadUpdate::Known(Box::new(Desired::clone(desired))),
+                Told::Kept(reason) => HeadUpdate::Keep { reason: reason.clone() },
+            };
+            moved.insert(key.clone(), update);
+        }
+        self.releases = releases;
+        moved
+    }
+}
+
+/// Cuts problems to what a ConfigMap and a screen can hold.
+fn shown(problems: &[SourceProblem]) -> Vec<SourceProblem> {
+    let cut = |problem: &SourceProblem| {
+        let message = problem.message.chars().take(1_000).collect();
+        SourceProblem { message, ..problem.clone() }
+    };
+    problems.iter().take(50).map(cut).collect()
+}
+
+fn same(old: &Told, new: &Told) -> bool {
+    match (old, new) {
+        (Told::Good(old), Told::Good(new)) => Arc::ptr_eq(old, new) || old == new,
+        (old, new) => old == new,
+    }
+}

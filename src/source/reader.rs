@@ -1,0 +1,178 @@
+//! One look at a source from its repository to its report. Blocking: runs on a thread of its own, never on the runtime's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use gix::Repository;
+use jiff::Timestamp;
+
+use super::branch::{Branch, Context};
+use super::error::{Cause, GitError};
+use super::find::Finder;
+use super::look::{BranchLook, Memory};
+use super::report::{Compose, LookStats, SourceReport, Trigger};
+use super::store::{BranchHeads, Store};
+use super::transport::{LOOK_DEADLINE, Network};
+use super::tree::Budget;
+use crate::config::{Environment, Source};
+use crate::model::name::EnvironmentName;
+
+/// A branch that is tracked, and the environments that follow it.
+#[derive(Debug)]
+struct Tracked {
+    environments: Vec<EnvironmentName>,
+    state: Branch,
+    error: Option<String>,
+}
+
+impl Tracked {
+    fn look<'a>(&'a self, name: &'a str) -> BranchLook<'a> {
+        BranchLook { name, branch: &self.state, error: self.error.clone() }
+    }
+}
+
+/// Reads one source; remembers what it read.
+pub(super) struct Reader {
+    source: Source,
+    compose: Compose,
+    finder: Finder,
+    claimable: Vec<EnvironmentName>,
+    tracked: BTreeMap<String, Tracked>,
+    store: Store,
+    memory: Memory,
+    /// Failures of a fetch in a row whose cause nobody named: the mirror may be damaged.
+    unexplained: u32,
+}
+
+/// A look's report and what the loop needs beside it.
+pub(super) struct Looked {
+    pub(super) report: SourceReport,
+    /// A tracked branch moved.
+    pub(super) moved: bool,
+    /// How long the server wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Reader {
+    /// Prepares a reader; touches nothing yet. Fails where a glob does not compile, which the configuration checked.
+    pub(super) fn new(
+        source: Source,
+        environments: &[Environment],
+        cache_dir: &Path,
+        compose: Compose,
+    ) -> Result<Self, Cause> {
+        let claimed =
+            environments.iter().filter(|environment| source.may_claim_environment(&environment.name));
+        let mut tracked: BTreeMap<String, Tracked> = BTreeMap::new();
+        let empty = || Tracked { environments: Vec::new(), state: Branch::default(), error: None };
+        tracked.insert(source.branch.clone(), empty());
+        let mut claimable = Vec::new();
+        for environment in claimed {
+            let branch = environment.branch.as_ref().unwrap_or(&source.branch);
+            let branch = tracked.entry(branch.clone()).or_insert_with(empty);
+            branch.environments.push(environment.name.clone());
+            claimable.push(environment.name.clone());
+        }
+        Ok(Self {
+            finder: Finder::new(&source.paths)?,
+            store: Store::new(&source, cache_dir),
+            memory: Memory::default(),
+            unexplained: 0,
+            source,
+            compose,
+            claimable,
+            tracked,
+        })
+    }
+
+    /// Looks once. Whatever fails is in the report; the last good answers stay.
+    pub(super) fn look(&mut self, mut network: Network, trigger: Trigger) -> Looked {
+        let before = self.heads();
+        let mut stats = LookStats::default();
+        let failed = self.read(&mut network, &mut stats).err();
+        stats.fetches = network.fetches;
+        stats.bytes = network.bytes();
+        let retry_after = failed.as_ref().and_then(GitError::retry_after);
+        let trouble = failed.map(|error| self.trouble(&error));
+        let report = self.report(trouble.as_deref(), trigger, stats);
+        Looked { report, moved: before != self.heads(), retry_after }
+    }
+
+    /// Reports a look that came to no end.
+    pub(super) fn failed(&mut self, trouble: &str, trigger: Trigger) -> Looked {
+        let report = self.report(Some(trouble), trigger, LookStats::default());
+        Looked { report, moved: false, retry_after: None }
+    }
+
+    fn report(&mut self, trouble: Option<&str>, trigger: Trigger, stats: LookStats) -> SourceReport {
+        let looks: Vec<_> = self.tracked.iter().map(|(name, tracked)| tracked.look(name)).collect();
+        self.memory.report(&self.source, &looks, trouble, (trigger, stats, Timestamp::now()))
+    }
+
+    fn heads(&self) -> BranchHeads {
+        self.tracked.iter().map(|(name, tracked)| (name.clone(), tracked.state.head)).collect()
+    }
+
+    fn read(&mut self, network: &mut Network, stats: &mut LookStats) -> Result<(), GitError> {
+        let branches: Vec<String> = self.tracked.keys().cloned().collect();
+        let (mut repo, heads) = self.store.update(&branches, network)?;
+        repo.object_cache_size_if_unset(4 << 20);
+        let mut budget = Budget::new(LOOK_DEADLINE);
+        for branch in &branches {
+            let head = heads.get(branch).copied().flatten();
+            self.advance(&repo, (branch, head), &branches, network, &mut budget, stats)?;
+        }
+        self.unexplained = 0;
+        Ok(())
+    }
+
+    fn advance(
+        &mut self,
+        repo: &Repository,
+        (branch, head): (&String, Option<gix::ObjectId>),
+        branches: &[String],
+        network: &mut Network,
+        budget: &mut Budget,
+        stats: &mut LookStats,
+    ) -> Result<(), GitError> {
+        let Some(tracked) = self.tracked.get_mut(branch) else { return Ok(()) };
+        let Some(head) = head else {
+            tracked.error = Some(GitError::NoBranch(branch.clone()).sentence());
+            return Ok(());
+        };
+        let context = Context {
+            source: &self.source,
+            finder: &self.finder,
+            compose: &self.compose,
+            environments: &tracked.environments,
+            claimable: &self.claimable,
+        };
+        let store = &mut self.store;
+        let mut deepen = || store.deepen(branches, network);
+        tracked.error = None;
+        match tracked.state.advance(&context, repo, head, &mut deepen, budget) {
+            Ok(rendered) => stats.rendered += rendered,
+            Err(error @ (GitError::TooLarge { .. } | GitError::NotPlain { .. })) => {
+                tracked.error = Some(error.sentence());
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Says what is wrong, and drops what is open where that may be the damage.
+    fn trouble(&mut self, error: &GitError) -> String {
+        self.unexplained = if matches!(error, GitError::Fetch(_)) { self.unexplained + 1 } else { 0 };
+        let mut text = error.sentence();
+        if matches!(error, GitError::Corrupt(_)) || self.unexplained >= 3 {
+            self.unexplained = 0;
+            text.push_str("; it is read anew at the next look");
+            if let Err(error) = self.store.discard() {
+                text.push_str(": ");
+                text.push_str(&error.sentence());
+            }
+        }
+        text
+    }
+}
