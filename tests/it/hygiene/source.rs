@@ -213,7 +213,7 @@ fn comments_and_literals_are_no_code() {
         ("a /* b\n */ c", "a     \n    c"),
         (r#"f("b\" c", d)"#, "f(       , d)"),
         (r##"f(r#"b " c"#, d)"##, "f(          , d)"),
-        (r#"f(br"b\", d)"#, "f(       , d)"),
+        (r#"f(br"b\", d)"#, "f(      , d)"),
         ("f('\"', '\\'', 'ä', d)", "f(   ,     ,     , d)"),
         ("fn f<'a>(b: &'a str)", "fn f<'a>(b: &'a str)"),
         ("http://b", "http:   "),
