@@ -357,8 +357,8 @@ impl World {
         let mut record = answer.record;
         let effects = effects(&mut record, &input);
         self.remember(&record);
-        let stores = must_store(&stored, &record);
-        if stores || !answer.transitions.is_empty() {
+        let worth_it = must_store(&stored, &record);
+        if worth_it || !answer.transitions.is_empty() {
             let stored = record.clone();
             let ok = self.mutate(|world| {
                 world.record = Some(stored);
