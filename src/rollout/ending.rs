@@ -75,7 +75,8 @@ impl Machine<'_> {
     fn fail(&mut self, verdict: Verdict) {
         let now = self.input.now;
         let Some(rollout) = self.record.rollout.as_mut() else { return };
-        let hold = rollout.policy.rollback.hold.then_some(Hold::Held);
+        // Without the quarantine it may start again by itself, but not at once and not for ever.
+        let hold = Some(if rollout.policy.rollback.hold { Hold::Held } else { Hold::Parked });
         if rollout.policy.rollback.auto {
             let outcome = if rollout.first { Outcome::Failed } else { Outcome::RolledBack };
             self.end(Ending { outcome, hold, verdict, at: now });

@@ -77,6 +77,24 @@ fn a_bad_canary_is_taken_back_and_held() {
 }
 
 #[test]
+fn without_quarantine_a_bad_version_is_tried_again_but_not_at_once_and_not_for_ever() {
+    let mut world = stable_world(Strategy::Rolling);
+    world.merge("v2", Strategy::Rolling, Behaviour::Crash);
+    world.desired_mut().policy.rollback.hold = false;
+    world.settle(100);
+    for _ in 0..500 {
+        world.tick();
+    }
+    assert_eq!(world.record.as_ref().unwrap().rollouts, 2);
+    for _ in 0..7 {
+        world.now += std::time::Duration::from_hours(7);
+        world.until(100, |world| world.phase() == "Promoting");
+        world.settle(100);
+    }
+    assert_eq!(world.record.as_ref().unwrap().rollouts, 7, "five times more");
+}
+
+#[test]
 fn a_crash_loop_is_taken_back_on_pod_state() {
     let mut world = stable_world(Strategy::Canary);
     world.merge("v2", Strategy::Canary, Behaviour::Crash);
