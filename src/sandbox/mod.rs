@@ -3,4 +3,7 @@
 pub mod api;
 pub mod clock;
 pub(crate) mod controllers;
+pub(crate) mod http;
 pub(crate) mod json;
+pub mod node;
+pub mod registry;

@@ -3,14 +3,12 @@
 //! The genuine server refuses to proxy to loopback addresses, which is what the test node gives its pods; this is where
 //! `probe: proxy` can be tried.
 
-use bytes::Bytes;
-use http::{Method, Response, request::Parts};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use std::{net::SocketAddr, time::Duration};
+
+use http::{Response, header, request::Parts};
 
 use super::{
-    super::json,
+    super::{http::get, json},
     core::Core,
     error::ApiError,
     request::Request,
@@ -28,41 +26,24 @@ pub(crate) async fn forward(
         .store()
         .get(&request.spec, &request.namespace, name)
         .ok_or_else(|| ApiError::not_found(&request.spec, name))?;
-    let first = json::list(&pod, &["spec", "containers"])
+    let declared = json::list(&pod, &["spec", "containers"])
         .iter()
         .flat_map(|container| json::list(container, &["ports"]))
         .find(|declared| port.is_empty() || json::text(declared, &["name"]) == port)
         .and_then(|declared| json::int(declared, &["containerPort"]));
-    let port: i64 = port.parse().ok().or(first).unwrap_or(80);
-    let address = format!("{}:{port}", json::text(&pod, &["status", "podIP"]));
+    let port: i64 = port.parse().ok().or(declared).unwrap_or(80);
+    let unreachable =
+        |why: &str| ApiError::new(503, "ServiceUnavailable", format!("error trying to reach service: {why}"));
+    let address: SocketAddr = format!("{}:{port}", json::text(&pod, &["status", "podIP"]))
+        .parse()
+        .map_err(|_| unreachable("the pod has no address"))?;
     let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let path = format!("/{}{query}", request.rest);
-    send(&address, &path).await.map_err(|error| {
-        ApiError::new(503, "ServiceUnavailable", format!("error trying to reach service: {error}"))
-    })
-}
-
-async fn send(
-    address: &str,
-    path: &str,
-) -> Result<Response<ResponseBody>, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = http::Request::builder()
-        .method(Method::GET)
-        .uri(path)
-        .header(http::header::HOST, address)
-        .header(http::header::CONNECTION, "close")
-        .body(Full::<Bytes>::default())?;
-    let exchange = async move {
-        let (parts, body) = sender.send_request(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok::<_, hyper::Error>(Response::from_parts(parts, full(body)))
-    };
-    // The connection ends with the exchange, whichever of the two is done first.
-    let (answer, _) = tokio::join!(exchange, connection);
-    let mut answer = answer?;
-    answer.headers_mut().remove(http::header::TRANSFER_ENCODING);
-    answer.headers_mut().remove(http::header::CONNECTION);
-    Ok(answer)
+    let answer = get(address, &path, &request.user_agent, Duration::from_secs(30))
+        .await
+        .map_err(|error| unreachable(&error.to_string()))?;
+    let (mut parts, body) = answer.into_parts();
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    parts.headers.remove(header::CONNECTION);
+    Ok(Response::from_parts(parts, full(body)))
 }

@@ -92,7 +92,7 @@ impl Manager {
             }
             let next = self.timers.values().min().copied();
             tokio::select! {
-                news = changes.changed() => if news.is_err() { return },
+                alive = changes.changed() => if alive.is_err() { return },
                 () = wait_until(next) => self.fire(),
             }
         }

@@ -1,0 +1,96 @@
+//! Small HTTP on both ends, shared by the room: one GET on a fresh connection, and a server whose connections all die
+//! with its token.
+
+use std::{future::Future, io, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Why a GET had no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GetError {
+    #[error("connect")]
+    Connect(#[source] io::Error),
+    #[error("exchange")]
+    Exchange(#[source] hyper::Error),
+    #[error("build the request")]
+    Request(#[source] http::Error),
+    #[error("no answer in time")]
+    Timeout,
+}
+
+/// GETs `path` of the server at `address` within `timeout`.
+pub(crate) async fn get(
+    address: SocketAddr,
+    path: &str,
+    user_agent: &str,
+    timeout: Duration,
+) -> Result<Response<Bytes>, GetError> {
+    let exchange = async {
+        let stream = TcpStream::connect(address).await.map_err(GetError::Connect)?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.map_err(GetError::Exchange)?;
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(path)
+            .header(header::HOST, address.to_string())
+            .header(header::USER_AGENT, user_agent)
+            .header(header::CONNECTION, "close")
+            .body(Full::<Bytes>::default())
+            .map_err(GetError::Request)?;
+        let answer = async move {
+            let (parts, body) = sender.send_request(request).await?.into_parts();
+            Ok(Response::from_parts(parts, body.collect().await?.to_bytes()))
+        };
+        // The connection ends with the exchange; an error of it shows in the answer.
+        let (answer, _) = tokio::join!(answer, connection);
+        answer.map_err(GetError::Exchange)
+    };
+    tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(GetError::Timeout))
+}
+
+/// Serves `listener` until `token` is cancelled; then open connections break off.
+pub(crate) async fn serve<H, F>(
+    listener: TcpListener,
+    token: CancellationToken,
+    tasks: TaskTracker,
+    handler: H,
+) where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    loop {
+        let accepted = tokio::select! {
+            () = token.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else { continue };
+        let handler = handler.clone();
+        let token = token.clone();
+        tasks.spawn(async move {
+            let service = service_fn(move |request| {
+                let answer = handler(request);
+                async move { Ok::<_, std::convert::Infallible>(answer.await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new();
+            tokio::select! {
+                () = token.cancelled() => {}
+                // A caller that goes away concerns nobody here.
+                _ = connection.serve_connection(TokioIo::new(stream), service) => {}
+            }
+        });
+    }
+}
+
+/// An answer with a plain text body.
+pub(crate) fn text(code: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() =
+        http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}

@@ -1,0 +1,213 @@
+//! The program in a container: a real HTTP server that answers as its image's behaviour says, and counts.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::{net::TcpListener, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    super::http::{serve, text},
+    behaviour::{Behaviour, MetricsPage},
+};
+
+/// Upper bounds of the histogram's buckets, in seconds.
+const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// Paths that are a health check whether a probe names them or not.
+const HEALTH: [&str; 5] = ["/healthz", "/readyz", "/livez", "/health", "/ready"];
+
+/// One run of a container's program.
+pub(super) struct App {
+    behaviour: Behaviour,
+    health_paths: Vec<String>,
+    unready: AtomicBool,
+    random: Mutex<StdRng>,
+    counts: Mutex<BTreeMap<(u16, String), Series>>,
+}
+
+/// What was counted of one code and method.
+#[derive(Debug, Clone, Default)]
+struct Series {
+    count: u64,
+    sum: f64,
+    buckets: [u64; BUCKETS.len()],
+}
+
+impl App {
+    pub(super) fn new(behaviour: Behaviour, health_paths: Vec<String>, seed: u64) -> Self {
+        Self {
+            behaviour,
+            health_paths,
+            unready: AtomicBool::new(false),
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+            counts: Mutex::default(),
+        }
+    }
+
+    /// From now on the health paths answer 503.
+    pub(super) fn turn_unready(&self) {
+        self.unready.store(true, Ordering::Relaxed);
+    }
+
+    /// The requests that were answered with each code, health paths and the metrics page apart.
+    pub(super) fn answered(&self) -> BTreeMap<u16, u64> {
+        let mut out = BTreeMap::new();
+        for ((code, _), series) in lock(&self.counts).iter() {
+            *out.entry(*code).or_default() += series.count;
+        }
+        out
+    }
+
+    /// Opens the ports; one that cannot be had is the error.
+    pub(super) async fn listen(
+        self: &Arc<Self>,
+        address: IpAddr,
+        ports: &[u16],
+        token: &CancellationToken,
+        servers: &TaskTracker,
+        tasks: &TaskTracker,
+    ) -> std::io::Result<()> {
+        for port in ports {
+            let listener = TcpListener::bind(SocketAddr::new(address, *port)).await?;
+            let app = self.clone();
+            let handler = move |request| {
+                let app = app.clone();
+                async move { app.answer(request).await }
+            };
+            let server = serve(listener, token.clone(), tasks.clone(), handler);
+            tasks.spawn(servers.track_future(server));
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        if self.behaviour.hangs {
+            return std::future::pending().await;
+        }
+        if path == "/metrics" {
+            return self.metrics_page().await;
+        }
+        if HEALTH.contains(&path) || self.health_paths.iter().any(|one| one == path) {
+            let fails = self.behaviour.health_fails || self.unready.load(Ordering::Relaxed);
+            return if fails { text(503, "unhealthy\n") } else { text(200, "ok\n") };
+        }
+        let start = Instant::now();
+        if !self.behaviour.latency.is_zero() {
+            tokio::time::sleep(self.behaviour.latency).await;
+        }
+        let share = self.behaviour.error_percent / 100.0;
+        let failed = share > 0.0 && lock(&self.random).random_bool(share);
+        let code = if failed { 500 } else { 200 };
+        self.count(code, request.method().as_str(), start.elapsed());
+        text(code, if failed { "error\n" } else { "hello\n" })
+    }
+
+    fn count(&self, code: u16, method: &str, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let mut counts = lock(&self.counts);
+        let series = counts.entry((code, method.to_owned())).or_default();
+        series.count += 1;
+        series.sum += seconds;
+        for (bound, bucket) in BUCKETS.iter().zip(&mut series.buckets) {
+            if seconds <= *bound {
+                *bucket += 1;
+            }
+        }
+    }
+
+    async fn metrics_page(&self) -> Response<Full<Bytes>> {
+        let page = match self.behaviour.metrics {
+            MetricsPage::Hang => return std::future::pending().await,
+            MetricsPage::Missing => return text(404, "404 page not found\n"),
+            MetricsPage::Plain => self.plain_page(),
+            MetricsPage::OpenTelemetry => self.open_telemetry_page(),
+        };
+        let mut response = text(200, page);
+        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+
+    fn plain_page(&self) -> String {
+        let counts = lock(&self.counts).clone();
+        let mut out = String::from(
+            "# HELP http_requests_total Requests answered.\n# TYPE http_requests_total counter\n",
+        );
+        for ((code, method), series) in &counts {
+            let _ =
+                writeln!(out, "http_requests_total{{code=\"{code}\",method=\"{method}\"}} {}", series.count);
+        }
+        let name = "http_request_duration_seconds";
+        let _ = writeln!(out, "# HELP {name} Time to answer.\n# TYPE {name} histogram");
+        for ((code, method), series) in &counts {
+            histogram(&mut out, name, &format!("code=\"{code}\",method=\"{method}\""), series);
+        }
+        out
+    }
+
+    fn open_telemetry_page(&self) -> String {
+        let counts = lock(&self.counts).clone();
+        let name = "http_server_request_duration_seconds";
+        let mut out = format!("# HELP {name} Duration of HTTP server requests.\n# TYPE {name} histogram\n");
+        for ((code, method), series) in &counts {
+            let labels = format!("http_request_method=\"{method}\",http_response_status_code=\"{code}\"");
+            histogram(&mut out, name, &labels, series);
+        }
+        out
+    }
+}
+
+fn histogram(out: &mut String, name: &str, labels: &str, series: &Series) {
+    for (bound, count) in BUCKETS.iter().zip(series.buckets) {
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
+    }
+    let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", series.count);
+    let _ = writeln!(out, "{name}_sum{{{labels}}} {}", series.sum);
+    let _ = writeln!(out, "{name}_count{{{labels}}} {}", series.count);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_pages_count_the_same() {
+        let plain = App::new(Behaviour::default(), Vec::new(), 0);
+        plain.count(200, "GET", Duration::from_millis(20));
+        plain.count(500, "GET", Duration::from_millis(1));
+        let page = plain.plain_page();
+        assert!(page.contains("http_requests_total{code=\"200\",method=\"GET\"} 1\n"), "{page}");
+        assert!(
+            page.contains(
+                "http_request_duration_seconds_bucket{code=\"200\",method=\"GET\",le=\"0.025\"} 1\n"
+            )
+        );
+        assert!(
+            page.contains(
+                "http_request_duration_seconds_bucket{code=\"200\",method=\"GET\",le=\"0.01\"} 0\n"
+            )
+        );
+        let page = plain.open_telemetry_page();
+        let line = "http_server_request_duration_seconds_count{http_request_method=\"GET\",http_response_status_code=\"500\"} 1\n";
+        assert!(page.contains(line), "{page}");
+    }
+}

@@ -1,0 +1,158 @@
+//! How the pods of an image behave, read from its tag: `v2.errors-5.slow-2s` is a version that answers five requests of
+//! a hundred with 500 and starts after two seconds. Words that are no behaviour say nothing.
+
+use std::{sync::Arc, time::Duration};
+
+/// What the metrics page of a pod looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetricsPage {
+    /// `http_requests_total` and `http_request_duration_seconds`.
+    #[default]
+    Plain,
+    /// `http_server_request_duration_seconds`, with the labels of OpenTelemetry: `otel`.
+    OpenTelemetry,
+    /// The page never answers: `metrics-hang`.
+    Hang,
+    /// There is no such page: `no-metrics`.
+    Missing,
+}
+
+/// How a container ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// With code 1: `crash`.
+    Crash,
+    /// Killed for its memory: `oom`.
+    OutOfMemory,
+}
+
+/// Everything that an image's pods do out of the ordinary. The default is a healthy pod.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Behaviour {
+    /// `slow-5s`: the ports open only after this time, which the node scales.
+    pub slow_start: Duration,
+    /// `errors-5`: the share of answers that are 500, in percent; the health paths are exempt.
+    pub error_percent: f64,
+    /// `latency-200ms`: each answer waits for this time, which is not scaled.
+    pub latency: Duration,
+    /// `crash`, `oom`: each container ends soon after its start.
+    pub exit: Option<Exit>,
+    /// `pull-error`: the image cannot be had.
+    pub pull_error: bool,
+    /// `config-error`: the container cannot be made.
+    pub config_error: bool,
+    /// `unready-30s`: this long after its start, which the node scales, the pod turns unready.
+    pub unready_after: Option<Duration>,
+    /// `health-fail`: the health paths answer 503.
+    pub health_fails: bool,
+    /// `hang`: connections are accepted, and nothing is answered.
+    pub hangs: bool,
+    /// `otel`, `metrics-hang`, `no-metrics`.
+    pub metrics: MetricsPage,
+}
+
+impl Behaviour {
+    /// Reads a tag. A version number with dots is just words that say nothing.
+    pub fn parse(tag: &str) -> Self {
+        let mut out = Self::default();
+        for word in tag.split('.') {
+            out.add(word);
+        }
+        out
+    }
+
+    fn add(&mut self, word: &str) {
+        match word {
+            "crash" => self.exit = Some(Exit::Crash),
+            "oom" => self.exit = Some(Exit::OutOfMemory),
+            "pull-error" => self.pull_error = true,
+            "config-error" => self.config_error = true,
+            "health-fail" => self.health_fails = true,
+            "hang" => self.hangs = true,
+            "otel" => self.metrics = MetricsPage::OpenTelemetry,
+            "metrics-hang" => self.metrics = MetricsPage::Hang,
+            "no-metrics" => self.metrics = MetricsPage::Missing,
+            _ => self.add_measured(word),
+        }
+    }
+
+    fn add_measured(&mut self, word: &str) {
+        let Some((name, amount)) = word.rsplit_once('-') else { return };
+        match (name, duration(amount), amount.parse::<f64>()) {
+            ("slow", Some(time), _) => self.slow_start = time,
+            ("latency", Some(time), _) => self.latency = time,
+            ("unready", Some(time), _) => self.unready_after = Some(time),
+            ("errors", _, Ok(percent)) => self.error_percent = percent.clamp(0.0, 100.0),
+            _ => {}
+        }
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    if let Some(number) = text.strip_suffix("ms") {
+        return number.parse().ok().map(Duration::from_millis);
+    }
+    if let Some(number) = text.strip_suffix('s') {
+        return number.parse().ok().map(Duration::from_secs);
+    }
+    text.strip_suffix('m')?.parse().ok().map(Duration::from_mins)
+}
+
+/// What a node got when it pulled an image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pulled {
+    /// How its pods behave.
+    pub behaviour: Behaviour,
+    /// `repository@digest`, if the digest is known.
+    pub image_id: Option<String>,
+}
+
+impl Pulled {
+    /// Reads the behaviour from the tag of `image`; without a tag it is healthy.
+    pub fn by_tag(image: &str) -> Self {
+        let (name, digest) = match image.split_once('@') {
+            Some((name, digest)) => (name, Some(digest)),
+            None => (image, None),
+        };
+        let last = name.rsplit('/').next().unwrap_or_default();
+        let tag = last.split_once(':').map_or("", |(_, tag)| tag);
+        let repository = name.strip_suffix(&format!(":{tag}")).unwrap_or(name);
+        Self {
+            behaviour: Behaviour::parse(tag),
+            image_id: digest.map(|digest| format!("{repository}@{digest}")),
+        }
+    }
+}
+
+/// From the image of a container to what is pulled.
+pub type Resolver = Arc<dyn Fn(&str) -> Pulled + Send + Sync>;
+
+/// The resolver that knows tags only.
+pub fn by_tag() -> Resolver {
+    Arc::new(Pulled::by_tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behaviours_combine() {
+        let found = Behaviour::parse("v2.errors-5.slow-2s.otel");
+        assert!((found.error_percent - 5.0).abs() < f64::EPSILON);
+        assert_eq!(found.slow_start, Duration::from_secs(2));
+        assert_eq!(found.metrics, MetricsPage::OpenTelemetry);
+        assert_eq!(Behaviour::parse("1.2.3"), Behaviour::default());
+        assert_eq!(Behaviour::parse("unready-30s").unready_after, Some(Duration::from_secs(30)));
+        assert_eq!(Behaviour::parse("latency-200ms").latency, Duration::from_millis(200));
+    }
+
+    #[test]
+    fn tags_are_found_beside_ports_and_digests() {
+        assert_eq!(Pulled::by_tag("127.0.0.1:5000/shop/web:crash").behaviour.exit, Some(Exit::Crash));
+        assert_eq!(Pulled::by_tag("127.0.0.1:5000/shop/web").behaviour, Behaviour::default());
+        let pinned = Pulled::by_tag("shop/web:oom@sha256:ab");
+        assert_eq!(pinned.behaviour.exit, Some(Exit::OutOfMemory));
+        assert_eq!(pinned.image_id.as_deref(), Some("shop/web@sha256:ab"));
+    }
+}
