@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use idp::cli::demo::DemoArgs;
 use idp::cli::validate::ValidateArgs;
 use idp::cli::{
-    CliError, Exit, Global, Output, command, completions, connect, crd, explain, schema, status, validate,
+    CliError, Exit, Global, Output, command, completions, connect, crd, demo, explain, schema, status, validate,
     version, watch,
 };
 use idp::model::command::Verb as Asked;
@@ -38,6 +39,8 @@ enum Verb {
     /// Follow or steer a rollout
     #[command(subcommand)]
     Rollout(Rollout),
+    /// Tell the whole story on embedded parts: a good release, a bad one, a revert, a crash and a fix
+    Demo(DemoArgs),
     /// Check declarations the way the daemon does: 0 if all are right, 1 if one is refused, 2 if one could not be read
     Validate(ValidateArgs),
     /// Print the JSON Schema of .idp/deploy.yaml, for editors
@@ -85,7 +88,7 @@ fn main() -> ExitCode {
     // Fails only if a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let arguments = Arguments::parse();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: starting the runtime\n  because: {error}");
@@ -127,6 +130,7 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
                 }
             }
         }
+        Verb::Demo(arguments) => Ok(demo::run(arguments, output).await),
         Verb::Validate(arguments) => validate::run(arguments, output),
         Verb::Schema => schema::run(output),
         Verb::Crd => crd::run(&idp::cluster::crd::crd(), output),

@@ -74,8 +74,8 @@ pub fn rolling(phase: &str) -> Value {
 /// [`rolling`] in Preparing, its image not known.
 pub fn waiting_for_image() -> Value {
     let mut record = rolling("Preparing");
-    record["rollout"]["candidate"] =
-        json!({"waiting": {"identity": "1-bbbbbbbbbbbbbbbb", "revision": revision('b', "new")}});
+    record["rollout"]["candidate"] = json!({"waiting": {"identity": "1-bbbbbbbbbbbbbbbb", "revision": revision('b', "new"), "platform": "p",
+            "image": {"repository": "registry.example.com/hello", "wanted": {"tags": ["bbbbbbb"]}}}});
     record["rollout"]["stage"]["verdicts"] = json!({"image": {"gate": "image", "answer": "unknown",
         "reason": "the registry has none of the tags bbbbbbb"}});
     (record["weight"], record["real_weight"]) = (json!(0), json!(0));

@@ -55,7 +55,7 @@ fn cut(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::catalogue::tests::{source, stories};
+    use crate::event::catalogue::stories::{source, stories};
     use crate::model::transition::Kind;
 
     #[test]

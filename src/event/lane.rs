@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_the_newest() {
-        let event = crate::event::catalogue::tests::published().remove(0);
+        let event = crate::event::catalogue::stories::published().remove(0);
         let entry = OutboxEntry { at: jiff::Timestamp::UNIX_EPOCH, events: vec![event] };
         let mut lane = Lane::default();
         let room = size(&entry) * 2;

@@ -176,14 +176,14 @@ impl Driver {
 
         // 2 advance (pure), 3 effects (pure)
         let begun = Instant::now();
-        let (mut record, transitions, due, effects) =
+        let (mut record, mut transitions, due, effects) =
             self.decide(release, memory, &read, &before, epoch, now);
         self.reporter.metrics().queue.stage(Stage::Plan, begun.elapsed());
 
         // 4 store (cluster): intent first, events in the outbox
         memory.remember(&read.head, &record);
         let (stored, written) =
-            self.store(release, memory, read.stored, &stored_record, &mut record, &transitions, now).await?;
+            self.store(release, memory, read.stored, &stored_record, &mut record, &mut transitions, now).await?;
         self.want_images(release, &record, &read.head);
 
         // 5 apply (cluster): fenced, idempotent
@@ -377,15 +377,13 @@ impl Driver {
         previous: Stored,
         before: &Record,
         record: &mut Record,
-        transitions: &[Transition],
+        transitions: &mut Vec<Transition>,
         now: Timestamp,
     ) -> Result<(Stored, bool), PassError> {
         let source = self.event_source(&previous, &previous.namespace);
-        for transition in transitions {
-            if let Some(dropped) = outbox::outbox_push(record, &source, transition) {
-                tracing::warn!(%release, sentence = %dropped.sentence, "the outbox is full");
-            }
-        }
+        let dropped: Vec<Transition> =
+            transitions.iter().filter_map(|transition| outbox::outbox_push(record, &source, transition)).collect();
+        transitions.extend(dropped);
         let waited =
             memory.acknowledged.is_some_and(|(_, since)| rollout::gates::elapsed(since, now) >= TRIM_AFTER);
         if !rollout::must_store(before, record) && !waited {

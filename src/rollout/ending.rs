@@ -6,7 +6,7 @@ use super::machine::{Machine, PATIENCE, is_canary};
 use crate::model::desired::Head;
 use crate::model::image::ImageState;
 use crate::model::policy::OnUnknown;
-use crate::model::record::Stable;
+use crate::model::record::{Stable, Totals};
 use crate::model::rollout::{Candidate, Ending, Hold, Outcome, Phase, Rollout, Summary};
 use crate::model::transition::Kind;
 use crate::model::verdict::{Answer, Gate, Verdict};
@@ -250,7 +250,7 @@ impl Machine<'_> {
         let took = elapsed(rollout.started_at, now);
         let kind = Kind::Finished { outcome, reason: reason.to_owned(), took, image: image.clone(), caught };
         self.say(kind, format!("rollout {} ended: {}: {reason}", rollout.number, outcome.name()));
-        *self.record.totals.rollouts.entry(outcome.name().to_owned()).or_default() += 1;
+        *self.record.totals.rollouts.entry(Totals::rollout_key(outcome, caught)).or_default() += 1;
         let reached = match rollout.phase {
             Phase::Preparing => 0,
             _ => rollout.step.saturating_add(1),

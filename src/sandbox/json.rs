@@ -67,6 +67,11 @@ pub(crate) fn as_map(value: &mut Value) -> &mut Map<String, Value> {
     }
 }
 
+/// The member `key` of an object, null if it was not there.
+pub(crate) fn member_mut<'a>(value: &'a mut Value, key: &str) -> &'a mut Value {
+    as_map(value).entry(key).or_insert(Value::Null)
+}
+
 /// Sets the value at `path`, making the objects on the way.
 pub(crate) fn set(value: &mut Value, path: &[&str], new: impl Into<Value>) {
     if let Some((last, parents)) = path.split_last() {

@@ -65,7 +65,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::event::catalogue::tests::stories;
+    use crate::event::catalogue::stories::stories;
 
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);

@@ -37,13 +37,9 @@ impl Repository {
         &self.path
     }
 
-    /// Writes files over those of the last commit, commits and moves `main`; returns the commit id.
-    pub fn commit(
-        &mut self,
-        message: &str,
-        files: &[(&str, String)],
-        at: Timestamp,
-    ) -> Result<String, RepositoryError> {
+    /// Writes files over those of the last commit and a commit of them; returns its id. No branch shows it yet: CI can build and push
+    /// its image first.
+    pub fn write(&mut self, message: &str, files: &[(&str, String)], at: Timestamp) -> Result<String, RepositoryError> {
         for (path, text) in files {
             self.files.insert((*path).to_owned(), text.clone());
         }
@@ -58,17 +54,17 @@ impl Repository {
         };
         let mut buffer = gix::date::parse::TimeBuf::default();
         let signature = signature.to_ref(&mut buffer);
-        let commit = self.tell(repository.commit_as(
-            signature,
-            signature,
-            "refs/heads/main",
-            message,
-            tree,
-            self.head,
-        ))?;
-        let commit = commit.detach();
-        self.head = Some(commit);
-        Ok(commit.to_string())
+        let commit = self.tell(repository.new_commit_as(signature, signature, message, tree, self.head))?;
+        self.head = Some(commit.id);
+        Ok(commit.id.to_string())
+    }
+
+    /// Moves `main` to the last written commit: the merge.
+    pub fn merge(&self) -> Result<(), RepositoryError> {
+        let Some(head) = self.head else { return Ok(()) };
+        let repository = self.tell(gix::open(&self.path))?;
+        let any = gix::refs::transaction::PreviousValue::Any;
+        self.tell(repository.reference("refs/heads/main", head, any, "merge")).map(drop)
     }
 
     /// Writes the tree of these files, sorted by path, and of the folders among them.
@@ -115,8 +111,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut repository = Repository::create(&folder.path().join("app.git")).unwrap();
         let at = Timestamp::UNIX_EPOCH;
-        repository.commit("one", &[(".idp/deploy.yaml", "a".into()), ("src/main", "b".into())], at).unwrap();
-        let id = repository.commit("two", &[("README.md", "c".into())], at).unwrap();
+        repository.write("one", &[(".idp/deploy.yaml", "a".into()), ("src/main", "b".into())], at).unwrap();
+        repository.merge().unwrap();
+        let id = repository.write("two", &[("README.md", "c".into())], at).unwrap();
+        repository.merge().unwrap();
         let opened = gix::open(repository.path()).unwrap();
         let head = opened.find_reference("refs/heads/main").unwrap().into_fully_peeled_id().unwrap();
         assert_eq!(head.to_string(), id);

@@ -199,4 +199,6 @@ fn uuid(hash: [u8; 32]) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests;
+pub(crate) mod stories;
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::catalogue::tests::{source, stories, transition};
+use crate::event::catalogue::stories::{source, stories, transition};
 use crate::model::record::Totals;
 
 /// A record of `hello.production` with nothing in it.

@@ -11,7 +11,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::*;
 use crate::event::catalogue::EventSource;
-use crate::event::catalogue::tests::{source, stories};
+use crate::event::catalogue::stories::{source, stories};
 use crate::event::kafka::KafkaConfig;
 use crate::event::outbox::outbox_push;
 use crate::event::outbox::tests::record;

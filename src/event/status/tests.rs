@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::event::catalogue::tests::{failing, version};
+use crate::event::catalogue::stories::{failing, version};
 use crate::event::outbox::tests::record;
 use crate::model::rollout::{HeldVersion, Hold};
 

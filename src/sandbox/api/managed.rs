@@ -256,43 +256,43 @@ mod tests {
         }
     }
 
-    fn web(spec: Value) -> Value {
+    fn web(spec: &Value) -> Value {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec})
     }
 
-    fn run(live: &Value, spec: Value, name: &str, force: bool) -> Result<Value, ApiError> {
+    fn run(live: &Value, spec: &Value, name: &str, force: bool) -> Result<Value, ApiError> {
         let schema = Schema::builtin();
         apply(schema.typed("apps.v1.Deployment"), true, live, &web(spec), &by(name), force)
     }
 
     #[test]
     fn a_second_manager_conflicts_until_it_forces() {
-        let live = run(&Value::Null, json!({"replicas": 0, "paused": false}), "idp", false).unwrap();
-        let refused = run(&live, json!({"replicas": 3}), "idp-rollout", false).unwrap_err();
+        let live = run(&Value::Null, &json!({"replicas": 0, "paused": false}), "idp", false).unwrap();
+        let refused = run(&live, &json!({"replicas": 3}), "idp-rollout", false).unwrap_err();
         assert_eq!(refused.code, 409);
         assert_eq!(
             json::text(&refused.status, &["message"]),
             "Apply failed with 1 conflict: conflict with \"idp\": .spec.replicas"
         );
-        let taken = run(&live, json!({"replicas": 3}), "idp-rollout", true).unwrap();
-        let after = run(&taken, json!({"paused": false}), "idp", false).unwrap();
+        let taken = run(&live, &json!({"replicas": 3}), "idp-rollout", true).unwrap();
+        let after = run(&taken, &json!({"paused": false}), "idp", false).unwrap();
         assert_eq!(json::int(&after, &["spec", "replicas"]), Some(3));
     }
 
     #[test]
     fn a_field_that_its_only_owner_stops_applying_goes() {
-        let live = run(&Value::Null, json!({"replicas": 3, "paused": true}), "idp", false).unwrap();
-        let after = run(&live, json!({"replicas": 3}), "idp", false).unwrap();
+        let live = run(&Value::Null, &json!({"replicas": 3, "paused": true}), "idp", false).unwrap();
+        let after = run(&live, &json!({"replicas": 3}), "idp", false).unwrap();
         assert_eq!(json::at(&after, &["spec"]), Some(&json!({"replicas": 3})));
     }
 
     #[test]
     fn a_shared_field_stays_until_its_last_owner_leaves() {
-        let live = run(&Value::Null, json!({"replicas": 3, "paused": true}), "one", false).unwrap();
-        let live = run(&live, json!({"replicas": 3}), "two", false).unwrap();
-        let live = run(&live, json!({"paused": true}), "one", false).unwrap();
+        let live = run(&Value::Null, &json!({"replicas": 3, "paused": true}), "one", false).unwrap();
+        let live = run(&live, &json!({"replicas": 3}), "two", false).unwrap();
+        let live = run(&live, &json!({"paused": true}), "one", false).unwrap();
         assert_eq!(json::int(&live, &["spec", "replicas"]), Some(3));
-        let live = run(&live, json!({"paused": true}), "two", false).unwrap();
+        let live = run(&live, &json!({"paused": true}), "two", false).unwrap();
         assert_eq!(json::int(&live, &["spec", "replicas"]), None);
     }
 }

@@ -163,8 +163,7 @@ impl Schema {
     pub(crate) fn from_open_api(open_api: &Value) -> Arc<Self> {
         let mut schema = Self::empty();
         let root = schema.open_api_type(open_api);
-        if let Some(Type::Map { fields, .. }) = schema.types.get(root).cloned() {
-            let mut fields = fields;
+        if let Some(Type::Map { mut fields, element, .. }) = schema.types.get(root).cloned() {
             let text = schema.add(Type::Scalar(Scalar::Text));
             for name in ["apiVersion", "kind"] {
                 fields.insert(name.to_owned(), Field { of: text, default: None });
@@ -172,7 +171,7 @@ impl Schema {
             let meta = schema.graft(&Self::builtin(), "meta.v1.ObjectMeta");
             fields.insert("metadata".to_owned(), Field { of: meta, default: None });
             if let Some(slot) = schema.types.get_mut(root) {
-                *slot = Type::Map { fields, element: None, atomic: false };
+                *slot = Type::Map { fields, element, atomic: false };
             }
         }
         schema.names.insert("root".to_owned(), root);

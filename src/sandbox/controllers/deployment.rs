@@ -101,5 +101,5 @@ fn note_pause(rollout: &mut Rollout<'_>) -> Result<(), ApiError> {
             conditions::new("Progressing", "Unknown", "DeploymentResumed", "Deployment is resumed", &now);
         conditions::set(status, condition);
     }
-    rollout.store(changed)
+    rollout.store(&changed)
 }

@@ -98,8 +98,8 @@ impl<'a> Rollout<'a> {
                 let condition =
                     conditions::new("Progressing", "False", "ReplicaSetCreateError", &message, &now);
                 let mut changed = self.deployment.clone();
-                conditions::set(&mut changed["status"], condition);
-                self.store(changed)?;
+                conditions::set(json::member_mut(&mut changed, "status"), condition);
+                self.store(&changed)?;
                 Err(error)
             }
         }
@@ -110,7 +110,7 @@ impl<'a> Rollout<'a> {
         let mut changed = self.deployment.clone();
         let count = json::int(&changed, &["status", "collisionCount"]).unwrap_or(0) + 1;
         json::set(&mut changed, &["status", "collisionCount"], count);
-        self.store(changed)
+        self.store(&changed)
     }
 
     /// Notes the revision, and with `always` (else only where there is none) how the rollout stands.
@@ -118,19 +118,20 @@ impl<'a> Rollout<'a> {
         let mut changed = self.deployment.clone();
         json::set(&mut changed, &["metadata", "annotations", REVISION], revision);
         let has_deadline = json::int(&changed, &["spec", "progressDeadlineSeconds"]).is_some();
-        let missing = conditions::find(&changed["status"], "Progressing").is_none();
+        let missing =
+            changed.get("status").and_then(|status| conditions::find(status, "Progressing")).is_none();
         if has_deadline && (always || missing) {
             let now = self.hands.now_text();
             let condition = conditions::new("Progressing", "True", reason, message, &now);
-            conditions::set(&mut changed["status"], condition);
+            conditions::set(json::member_mut(&mut changed, "status"), condition);
         }
-        self.store(changed)
+        self.store(&changed)
     }
 
     /// Writes the Deployment's status and annotations, if they changed.
-    pub(super) fn store(&mut self, changed: Value) -> Result<(), ApiError> {
-        if changed != self.deployment {
-            self.deployment = self.hands.update_deployment_status(&changed)?;
+    pub(super) fn store(&mut self, changed: &Value) -> Result<(), ApiError> {
+        if *changed != self.deployment {
+            self.deployment = self.hands.update_deployment_status(changed)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What a Deployment says of itself: counts, Available, Progressing and its deadline, ReplicaFailure.
+//! What a Deployment says of itself: counts, Available, Progressing and its deadline, failures of replica sets.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Rollout<'_> {
         }
         let mut changed = self.deployment.clone();
         json::set(&mut changed, &["status"], status);
-        self.store(changed)?;
+        self.store(&changed)?;
         Ok(self.next_look())
     }
 
@@ -31,7 +31,7 @@ impl Rollout<'_> {
         let status = self.counted();
         let mut changed = self.deployment.clone();
         json::set(&mut changed, &["status"], status);
-        self.store(changed)?;
+        self.store(&changed)?;
         Ok(Outcome::Done)
     }
 
@@ -154,8 +154,8 @@ impl Rollout<'_> {
 
     /// The failure of the new replica set, else of any.
     fn failure(&self) -> Option<Value> {
-        let sets = self.new.iter().chain(&self.old);
-        let found = sets.filter_map(|set| conditions::find(set.get("status")?, "ReplicaFailure")).next()?;
+        let mut sets = self.new.iter().chain(&self.old);
+        let found = sets.find_map(|set| conditions::find(set.get("status")?, "ReplicaFailure"))?;
         let mut condition = found.clone();
         let at = found.get("lastTransitionTime").cloned().unwrap_or(json!(null));
         json::set(&mut condition, &["lastUpdateTime"], at);

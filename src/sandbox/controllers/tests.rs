@@ -73,11 +73,10 @@ impl World {
                 changes.changed().await.unwrap();
             }
         };
-        let result = tokio::time::timeout(Duration::from_secs(10), waiting).await;
-        if result.is_err() {
-            panic!("not in time: {:#?}", self.deployments.get("web").await.unwrap().status);
+        match tokio::time::timeout(Duration::from_secs(10), waiting).await.ok() {
+            Some(found) => found,
+            None => panic!("not in time: {:#?}", self.deployments.get("web").await.unwrap().status),
         }
-        result.unwrap()
     }
 
     async fn make_ready(&self) {

@@ -28,6 +28,7 @@ pub enum Exit {
 
 /// Everything that an image's pods do out of the ordinary. The default is a healthy pod.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fault of its own, and they combine")]
 pub struct Behaviour {
     /// `slow-5s`: the ports open only after this time, which the node scales.
     pub slow_start: Duration,
@@ -35,8 +36,10 @@ pub struct Behaviour {
     pub error_percent: f64,
     /// `latency-200ms`: each answer waits for this time, which is not scaled.
     pub latency: Duration,
-    /// `crash`, `oom`: each container ends soon after its start.
+    /// `crash`, `oom`: each container ends soon after its start, before it opens its ports.
     pub exit: Option<Exit>,
+    /// `crash-30s`, `oom-30s`: it serves for this time first, which the node scales.
+    pub exit_after: Option<Duration>,
     /// `pull-error`: the image cannot be had.
     pub pull_error: bool,
     /// `config-error`: the container cannot be made.
@@ -82,6 +85,10 @@ impl Behaviour {
             ("slow", Some(time), _) => self.slow_start = time,
             ("latency", Some(time), _) => self.latency = time,
             ("unready", Some(time), _) => self.unready_after = Some(time),
+            ("crash" | "oom", Some(time), _) => {
+                self.exit = Some(if name == "oom" { Exit::OutOfMemory } else { Exit::Crash });
+                self.exit_after = Some(time);
+            }
             ("errors", _, Ok(percent)) => self.error_percent = percent.clamp(0.0, 100.0),
             _ => {}
         }
@@ -144,6 +151,7 @@ mod tests {
         assert_eq!(found.metrics, MetricsPage::OpenTelemetry);
         assert_eq!(Behaviour::parse("1.2.3"), Behaviour::default());
         assert_eq!(Behaviour::parse("unready-30s").unready_after, Some(Duration::from_secs(30)));
+        assert_eq!(Behaviour::parse("crash-5s").exit_after, Some(Duration::from_secs(5)));
         assert_eq!(Behaviour::parse("latency-200ms").latency, Duration::from_millis(200));
     }
 

@@ -132,7 +132,7 @@ impl Pod {
                 self.start(container).await;
             }
             News::Unready { container, run } if self.is_current(container, run) => {
-                self.turn_unready(container)
+                self.turn_unready(container);
             }
             News::Kill => {
                 for at in 0..self.containers.len() {
@@ -190,16 +190,19 @@ impl Pod {
         container.ready = container.started && container.readiness.is_none();
         let run = Run {
             container: at,
-            run: container.run,
+            number: container.run,
             ports: container.ports.clone(),
             app,
             exit: behaviour.exit,
+            exit_after: behaviour.exit_after.map(|time| self.shared.scaled(time)),
             slow: self.shared.scaled(behaviour.slow_start),
             unready: behaviour.unready_after.map(|time| self.shared.scaled(time)),
             token: container.stop.clone(),
             servers: container.servers.clone(),
         };
-        if behaviour.slow_start.is_zero() && !self.open(&run).await {
+        // What ends at its start never comes to serving.
+        let serves = behaviour.exit.is_none() || behaviour.exit_after.is_some();
+        if serves && behaviour.slow_start.is_zero() && !self.open(&run).await {
             return;
         }
         self.spawn_run(run);
@@ -215,7 +218,7 @@ impl Pod {
             if opened.is_ok() {
                 return true;
             }
-            let first = run.run == 1 && self.containers.len() == 1;
+            let first = run.number == 1 && self.containers.len() == 1;
             if !first {
                 break;
             }
@@ -333,10 +336,11 @@ impl Pod {
 /// One run of a container, as its own task sees it.
 struct Run {
     container: usize,
-    run: u64,
+    number: u64,
     ports: Vec<u16>,
     app: Arc<App>,
     exit: Option<Exit>,
+    exit_after: Option<Duration>,
     slow: Duration,
     unready: Option<Duration>,
     token: CancellationToken,
@@ -351,8 +355,8 @@ impl Run {
         news: mpsc::Sender<News>,
         tasks: TaskTracker,
     ) {
-        let (container, run) = (self.container, self.run);
-        if let Some(exit) = self.exit {
+        let (container, run) = (self.container, self.number);
+        if let (Some(exit), None) = (self.exit, self.exit_after) {
             tokio::time::sleep(crash_after).await;
             let _ = news.send(News::Exited { container, run, exit }).await;
             return;
@@ -363,6 +367,11 @@ impl Run {
                 let _ = news.send(News::Refused { container, run }).await;
                 return;
             }
+        }
+        if let (Some(exit), Some(time)) = (self.exit, self.exit_after) {
+            tokio::time::sleep(time).await;
+            let _ = news.send(News::Exited { container, run, exit }).await;
+            return;
         }
         if let Some(time) = self.unready {
             tokio::time::sleep(time).await;

@@ -64,10 +64,9 @@ impl World {
                 changes.changed().await.unwrap();
             }
         };
-        let result = tokio::time::timeout(Duration::from_secs(10), waiting).await;
-        match result {
-            Ok(pod) => pod,
-            Err(_) => panic!("not in time: {:#?}", self.pods.get("web").await.unwrap().status),
+        match tokio::time::timeout(Duration::from_secs(10), waiting).await.ok() {
+            Some(pod) => pod,
+            None => panic!("not in time: {:#?}", self.pods.get("web").await.unwrap().status),
         }
     }
 }
@@ -127,6 +126,14 @@ async fn a_crash_loop_shows_within_a_second() {
     assert_eq!(status(&pod)["lastState"]["terminated"]["exitCode"], 1);
     assert_eq!(status(&pod)["lastState"]["terminated"]["message"], "fatal: the program gave up\n");
     assert!(!ready(&pod));
+}
+
+#[tokio::test]
+async fn a_late_crash_serves_first() {
+    let world = world(0.01).await;
+    world.run("crash-20s", &json!({"readinessProbe": probe()})).await;
+    world.until(ready).await;
+    world.until(|pod| status(pod)["restartCount"].as_i64() > Some(0)).await;
 }
 
 #[tokio::test]
