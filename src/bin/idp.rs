@@ -8,8 +8,8 @@ use clap_complete::Shell;
 use idp::cli::demo::DemoArgs;
 use idp::cli::validate::ValidateArgs;
 use idp::cli::{
-    CliError, Exit, Global, Output, command, completions, connect, crd, demo, explain, schema, status, validate,
-    version, watch,
+    CliError, Exit, Global, Output, command, completions, connect, crd, demo, explain, schema, status,
+    validate, version, watch,
 };
 use idp::model::command::Verb as Asked;
 use idp::model::duration;

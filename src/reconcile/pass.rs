@@ -182,8 +182,9 @@ impl Driver {
 
         // 4 store (cluster): intent first, events in the outbox
         memory.remember(&read.head, &record);
-        let (stored, written) =
-            self.store(release, memory, read.stored, &stored_record, &mut record, &mut transitions, now).await?;
+        let (stored, written) = self
+            .store(release, memory, read.stored, &stored_record, &mut record, &mut transitions, now)
+            .await?;
         self.want_images(release, &record, &read.head);
 
         // 5 apply (cluster): fenced, idempotent
@@ -381,8 +382,10 @@ impl Driver {
         now: Timestamp,
     ) -> Result<(Stored, bool), PassError> {
         let source = self.event_source(&previous, &previous.namespace);
-        let dropped: Vec<Transition> =
-            transitions.iter().filter_map(|transition| outbox::outbox_push(record, &source, transition)).collect();
+        let dropped: Vec<Transition> = transitions
+            .iter()
+            .filter_map(|transition| outbox::outbox_push(record, &source, transition))
+            .collect();
         transitions.extend(dropped);
         let waited =
             memory.acknowledged.is_some_and(|(_, since)| rollout::gates::elapsed(since, now) >= TRIM_AFTER);

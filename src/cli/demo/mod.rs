@@ -105,13 +105,18 @@ async fn chapter_of(
         return nothing_rolls(teller, records, before).await.map(|()| None);
     };
     let number = before + 1;
-    let ends = records.wait_for(|record| record.as_ref().is_some_and(|record| record.history.contains_key(&number)));
+    let ends =
+        records.wait_for(|record| record.as_ref().is_some_and(|record| record.history.contains_key(&number)));
     let record = timeout(CHAPTER, ends)
         .await
-        .map_err(|_| DemoError::Story(format!("rollout {number} did not end within {} s", CHAPTER.as_secs())))?
+        .map_err(|_| {
+            DemoError::Story(format!("rollout {number} did not end within {} s", CHAPTER.as_secs()))
+        })?
         .map_err(part("following the release"))?
         .clone();
-    let Some(summary) = record.as_ref().and_then(|record| record.history.get(&number)) else { return Ok(None) };
+    let Some(summary) = record.as_ref().and_then(|record| record.history.get(&number)) else {
+        return Ok(None);
+    };
     let applied = witness.notes(|notes| notes.written.get(&number).map(|at| at.duration_since(merged)));
     teller.verdict(summary.outcome == wanted, summary);
     Ok(Some(Ended {

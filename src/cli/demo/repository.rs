@@ -39,7 +39,12 @@ impl Repository {
 
     /// Writes files over those of the last commit and a commit of them; returns its id. No branch shows it yet: CI can build and push
     /// its image first.
-    pub fn write(&mut self, message: &str, files: &[(&str, String)], at: Timestamp) -> Result<String, RepositoryError> {
+    pub fn write(
+        &mut self,
+        message: &str,
+        files: &[(&str, String)],
+        at: Timestamp,
+    ) -> Result<String, RepositoryError> {
         for (path, text) in files {
             self.files.insert((*path).to_owned(), text.clone());
         }

@@ -72,7 +72,8 @@ impl Summary {
             verdict: held.verdict.to_string(),
         });
         let mut timings = BTreeMap::from([("total_seconds", round(took.as_secs_f64()))]);
-        let applied = ended.iter().filter(|ended| !ended.late_image).filter_map(|ended| ended.push_to_applied);
+        let applied =
+            ended.iter().filter(|ended| !ended.late_image).filter_map(|ended| ended.push_to_applied);
         let applied: Vec<f64> = applied.map(|took| took.as_secs_f64() * 1000.0).collect();
         let mut put = |name, all: Vec<f64>| {
             if let Some(median) = median(all) {
@@ -103,13 +104,19 @@ impl Summary {
         for ended in &self.rollouts {
             let tone = if ended.outcome == Outcome::Promoted { Tone::Good } else { Tone::Bad };
             let outcome = paint(&format!("{:<10}", ended.outcome.name()), tone, colour);
-            let _ = writeln!(text, "  #{} {outcome} {:5.1} s  {}", ended.number, ended.seconds, ended.verdict);
+            let _ =
+                writeln!(text, "  #{} {outcome} {:5.1} s  {}", ended.number, ended.seconds, ended.verdict);
         }
         for held in &self.held {
             let identity = held.identity.get(..12).unwrap_or(&held.identity);
-            let _ = writeln!(text, "  held: {identity} of rollout #{}; `idp rollout retry` gives it a second chance", held.rollout);
+            let _ = writeln!(
+                text,
+                "  held: {identity} of rollout #{}; `idp rollout retry` gives it a second chance",
+                held.rollout
+            );
         }
-        let _ = writeln!(text, "\n■ {} events came back from the broker, each once, in order", self.events.len());
+        let _ =
+            writeln!(text, "\n■ {} events came back from the broker, each once, in order", self.events.len());
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for kind in &self.events {
             *counts.entry(kind).or_default() += 1;
@@ -121,7 +128,11 @@ impl Summary {
         for (name, value) in &self.timings {
             let _ = writeln!(text, "  {:<28} {value}", name.replace('_', " "));
         }
-        let verdict = if self.as_told() { paint("Everything went as told.", Tone::Good, colour) } else { paint("Not everything went as told.", Tone::Bad, colour) };
+        let verdict = if self.as_told() {
+            paint("Everything went as told.", Tone::Good, colour)
+        } else {
+            paint("Not everything went as told.", Tone::Bad, colour)
+        };
         let _ = write!(text, "\n{verdict}");
         text
     }

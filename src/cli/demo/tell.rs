@@ -37,7 +37,12 @@ impl Teller {
     /// Says what is about to start.
     pub fn opening(&self) {
         self.say("idp demo: a cluster, a Git repository, a registry, a broker and the daemon, all in this process.");
-        self.say(&self.paint("Every line below is a change of the Release object, as it was recorded.", Tone::Faint));
+        self.say(
+            &self.paint(
+                "Every line below is a change of the Release object, as it was recorded.",
+                Tone::Faint,
+            ),
+        );
     }
 
     /// Says what is merged.
@@ -72,7 +77,10 @@ impl Teller {
         self.say(&format!("  metrics     http://{}/metrics", world.daemon.address()));
         self.say(&format!("  broker      {}", world.broker));
         self.say(&format!("  repository  {}", world.repository.path().display()));
-        self.say(&format!("  releases    kubectl --kubeconfig {} get releases -n {NAMESPACE}", kubeconfig.display()));
+        self.say(&format!(
+            "  releases    kubectl --kubeconfig {} get releases -n {NAMESPACE}",
+            kubeconfig.display()
+        ));
         self.say(&format!("  status      idp --kubeconfig {} status", kubeconfig.display()));
         Ok(())
     }

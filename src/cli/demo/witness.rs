@@ -54,7 +54,11 @@ impl Witness {
     }
 
     /// Follows the record; every change is told as lines. Returns the newest record.
-    pub fn follow(&self, client: Client, tell: impl Fn(&Line) + Send + 'static) -> watch::Receiver<Option<Record>> {
+    pub fn follow(
+        &self,
+        client: Client,
+        tell: impl Fn(&Line) + Send + 'static,
+    ) -> watch::Receiver<Option<Record>> {
         let (sender, records) = watch::channel(None);
         tokio::spawn(async move {
             let api: Api<DynamicObject> = Api::namespaced_with(client, NAMESPACE, &release_resource());
@@ -84,7 +88,11 @@ impl Witness {
             let changes = watcher(api, watcher::Config::default()).default_backoff().applied_objects();
             let mut changes = std::pin::pin!(changes.filter_map(async |change| change.ok()));
             while let Some(object) = changes.next().await {
-                let number = object.metadata.annotations.as_ref().and_then(|all| all.get(crate::model::ANNOTATION_ROLLOUT));
+                let number = object
+                    .metadata
+                    .annotations
+                    .as_ref()
+                    .and_then(|all| all.get(crate::model::ANNOTATION_ROLLOUT));
                 if let Some(number) = number.and_then(|text| text.parse().ok()) {
                     witness.note(|notes| {
                         notes.written.entry(number).or_insert_with(Instant::now);
@@ -98,8 +106,11 @@ impl Witness {
     pub async fn consume(&self, consumer: &StreamConsumer, done: impl Fn(&Notes) -> bool) {
         let mut messages = consumer.stream();
         while let Ok(Some(message)) = messages.try_next().await {
-            let (Some(kind), Some(id)) = (header(&message, "ce_type"), header(&message, "ce_id")) else { continue };
-            let data = message.payload().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
+            let (Some(kind), Some(id)) = (header(&message, "ce_type"), header(&message, "ce_id")) else {
+                continue;
+            };
+            let data =
+                message.payload().and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
             self.note(|notes| {
                 if notes.ids.insert(id) {
                     notes.events.push(Seen { kind, data });

@@ -135,7 +135,12 @@ fn consumer(broker: &str) -> Result<StreamConsumer, DemoError> {
     Ok(consumer)
 }
 
-fn configuration(sandbox: &Sandbox, repository: &Repository, broker: &str, folder: &std::path::Path) -> String {
+fn configuration(
+    sandbox: &Sandbox,
+    repository: &Repository,
+    broker: &str,
+    folder: &std::path::Path,
+) -> String {
     let registry = sandbox.registry().address();
     format!(
         r#"listen: 127.0.0.1:0
