@@ -1,3 +1,4 @@
 //! The integration suite: one binary, so that what it starts is shared, and one module a subject.
 
+mod genuine;
 mod stack;
