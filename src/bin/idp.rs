@@ -45,7 +45,7 @@ enum Verb {
     Validate(ValidateArgs),
     /// Print the JSON Schema of .idp/deploy.yaml, for editors
     Schema,
-    /// Print the CustomResourceDefinition of Release
+    /// Print the definition of the Release resource, for kubectl apply
     Crd,
     /// Print the completion script of a shell
     Completions {

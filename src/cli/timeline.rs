@@ -18,7 +18,7 @@ pub struct Line {
     pub at: Timestamp,
     /// The rollout's number.
     pub rollout: u64,
-    /// One word: `started`, `phase`, `step`, `ready`, `verdict`, `ending`, `frozen` or `ended`.
+    /// One word: `started`, `phase`, `step`, `ready`, `passed`, `verdict`, `ending`, `frozen` or `ended`.
     pub kind: &'static str,
     /// The sentence.
     pub text: String,
@@ -104,6 +104,9 @@ impl Lines {
                 format!("watched for {}", rough(pause))
             };
             self.push("ready", None, format!("all pods ready, {watched}"));
+        }
+        if earlier.is_some_and(|earlier| earlier.passed != now.passed) {
+            self.push("passed", Some(Tone::Good), now.passed.clone());
         }
         self.verdicts(earlier, now);
         if let (Some(_), None) = (now.frozen_since, earlier.and_then(|e| e.frozen_since)) {

@@ -326,7 +326,8 @@ async fn drop_revision(
     }
 }
 
-/// Creates a namespace where the environment allows it; one that is there is left as it is.
+/// Creates a namespace where the environment allows it; one that is there is left as it is, and one on
+/// its way out is an error.
 pub async fn ensure_namespace(calls: &Calls, view: &View, namespace: &Namespace) -> Result<(), ApiError> {
     let resource = resource("v1", "Namespace");
     let place = Place { resource: &resource, namespace: "", name: namespace.as_str() };
@@ -338,5 +339,8 @@ pub async fn ensure_namespace(calls: &Calls, view: &View, namespace: &Namespace)
         Err(error) => return Err(error),
     };
     view.note_namespace(namespace.as_str(), raw.uid(), raw.resource_version(), raw.is_deleting());
+    if raw.is_deleting() {
+        return Err(ApiError::NotFound(format!("namespace {namespace} is being deleted")));
+    }
     Ok(())
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use kube::core::ApiResource;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::calls::{Calls, Place};
 use super::error::ApiError;
-use crate::model::{GROUP, LABEL_MANAGED_BY, MANAGER};
+use crate::model::{ANNOTATION_HASH, GROUP, LABEL_MANAGED_BY, MANAGER};
 
 /// The version that is served and stored.
 pub const VERSION: &str = "v1alpha1";
@@ -42,8 +43,16 @@ pub fn resource() -> ApiResource {
     super::raw::resource(&format!("{GROUP}/{VERSION}"), KIND)
 }
 
-/// Returns the definition.
+/// Returns the definition, with its own hash in an annotation.
 pub fn crd() -> Value {
+    let mut crd = definition();
+    if let Some(Value::Object(metadata)) = crd.get_mut("metadata") {
+        metadata.insert("annotations".to_owned(), json!({ANNOTATION_HASH: hash()}));
+    }
+    crd
+}
+
+fn definition() -> Value {
     let schema = json!({
         "type": "object",
         "description": "A service in an environment: what idp has recorded of it (status), and what people ask of it (spec).",
@@ -130,11 +139,16 @@ fn status() -> Value {
     })
 }
 
-/// Installs or updates the definition and waits until it is served, `deadline` at most.
+/// Installs or updates the definition and waits until it is served, `deadline` at most. One that this program wrote before is left
+/// alone, so that a restart writes nothing and needs no right to write definitions.
 pub async fn ensure_crd(calls: &Calls, deadline: Duration) -> Result<(), CrdError> {
     let resource = super::raw::resource("apiextensions.k8s.io/v1", "CustomResourceDefinition");
     let place = Place { resource: &resource, namespace: "", name: NAME };
     let until = Instant::now() + deadline;
+    let there = calls.get(&place).await.map_err(CrdError::Install)?;
+    if there.is_some_and(|there| is_ours(there.value()) && is_established(there.value())) {
+        return Ok(());
+    }
     let mut raw = calls.apply(&place, MANAGER, true, &crd()).await.map_err(CrdError::Install)?;
     while !is_established(raw.value()) {
         if Instant::now() >= until {
@@ -146,6 +160,16 @@ pub async fn ensure_crd(calls: &Calls, deadline: Duration) -> Result<(), CrdErro
         }
     }
     Ok(())
+}
+
+fn is_ours(crd: &Value) -> bool {
+    crd.pointer("/metadata/annotations").and_then(|all| all.get(ANNOTATION_HASH)?.as_str()) == Some(&hash())
+}
+
+/// Returns the first 16 hexadecimal digits of the definition's SHA-256.
+fn hash() -> String {
+    let digest = Sha256::digest(definition().to_string());
+    hex::encode(digest).chars().take(16).collect()
 }
 
 fn is_established(crd: &Value) -> bool {
@@ -193,6 +217,14 @@ mod tests {
         let schema = parsed.spec.versions[0].schema.clone().unwrap().open_api_v3_schema.unwrap();
         let status = &schema.properties.unwrap()["status"];
         assert_eq!(status.x_kubernetes_preserve_unknown_fields, Some(true));
+    }
+
+    #[test]
+    fn our_own_definition_is_known_by_its_hash() {
+        let mut crd = crd();
+        assert!(is_ours(&crd));
+        crd["metadata"]["annotations"][ANNOTATION_HASH] = "0".into();
+        assert!(!is_ours(&crd));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub enum ApiError {
         /// The other field managers, where the server named them.
         managers: Vec<String>,
     },
-    /// The object, or its namespace, is not there.
+    /// The object, or its namespace, is not there, or on its way out.
     #[error("the API server does not have it: {0}")]
     NotFound(String),
     /// The daemon lacks a right.
@@ -133,6 +133,7 @@ pub(super) fn from_status(status: &Status) -> ApiError {
         403 if message.contains("exceeded quota") || message.contains("usage per") => {
             ApiError::Quota(message)
         }
+        403 if message.contains("because it is being terminated") => ApiError::NotFound(message),
         403 if message.contains(" cannot ") => ApiError::Forbidden(message),
         403 => ApiError::Admission(message),
         404 => ApiError::NotFound(message),
@@ -183,6 +184,12 @@ mod tests {
                 403,
                 "deployments.apps \"a\" is forbidden: User \"idp\" cannot patch resource",
                 "forbidden",
+                false,
+            ),
+            (
+                403,
+                "configmaps \"a\" is forbidden: unable to create new content in namespace shop because it is being terminated",
+                "not_found",
                 false,
             ),
             (403, "admission webhook \"x\" denied the request: no", "admission", false),

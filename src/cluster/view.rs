@@ -17,7 +17,8 @@ use crate::model::name::{Namespace, ReleaseKey};
 use crate::model::object::ObjectKey;
 use crate::model::observed::{Known, Live, Observed};
 
-/// Called with every release of which something changed that a pass could see. It must not block; it may be called often.
+/// Called with every release of which something changed that a pass could see. It must not block; it may be called often. The echo of
+/// our own write calls it only where the watch was faster than the response, hence while the pass that wrote is still running.
 pub type Wake = Arc<dyn Fn(&ReleaseKey) + Send + Sync>;
 
 /// What a watch holds a thing under: kind, namespace and name.

@@ -155,9 +155,8 @@ pub(super) fn platform(mut section: Section<'_>, base: &Path) -> Platform {
         let host = inner.required("host", "write for example host: registry.example.com:5000", host);
         let credentials = credentials(&mut inner, base, "password_file", "password_env");
         let insecure = inner.flag("insecure", false);
-        let resolve = inner.flag("resolve", true);
         if let Some(host) = host {
-            let registry = Registry { host: host.value.clone(), credentials, insecure, resolve };
+            let registry = Registry { host: host.value.clone(), credentials, insecure };
             if registries.insert(host.value, registry).is_some() {
                 inner.problem(host.at, "host", "this registry stands here twice");
             }

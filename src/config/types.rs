@@ -131,8 +131,6 @@ pub struct Registry {
     pub credentials: Option<Credentials>,
     /// Plain http instead of https.
     pub insecure: bool,
-    /// Whether tags are resolved to digests before a pod exists.
-    pub resolve: bool,
 }
 
 /// A name and its secret.

@@ -92,7 +92,9 @@ impl Images {
             };
             entries.insert(identity.clone(), entry);
         }
-        before.into_values().for_each(|entry| entry.cancel.cancel());
+        for entry in before.into_values() {
+            entry.cancel.cancel();
+        }
         if !entries.is_empty() {
             wanted.insert(release.clone(), entries);
         }

@@ -27,6 +27,7 @@ mod sheet;
 pub mod wake;
 
 /// The one place in this room that reads the wall clock; intervals are tokio's.
+#[allow(clippy::disallowed_methods)] // The one place.
 fn wall() -> Timestamp {
     Timestamp::now()
 }

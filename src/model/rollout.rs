@@ -217,6 +217,9 @@ pub struct Rollout {
     /// that a later reader knows what has to be undone.
     #[serde(default)]
     pub template_moved: bool,
+    /// The sentence of the step that passed last.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub passed: String,
     /// Promoting of a canary: stable's Deployment was seen ready with the candidate's template.
     #[serde(default)]
     pub stable_ready: bool,

@@ -276,7 +276,9 @@ async fn lead(driver: Arc<Driver>, requests: Requests, leadership: Leadership, s
     let fleet = driver.cluster.view().fleet().into_iter().map(|(release, _)| release);
     let fleet: Vec<ReleaseKey> = fleet.collect();
     driver.slots.await_records(fleet.iter().cloned());
-    fleet.iter().for_each(|release| driver.queue.soon(release));
+    for release in &fleet {
+        driver.queue.soon(release);
+    }
     while leadership.epoch().is_none() {
         if !changes.changed().await {
             return;

@@ -142,12 +142,12 @@ impl Driver {
             }
             Err(error) => {
                 metrics.pass(error.label(), begun.elapsed());
-                self.failed(&release, &mut memory, &error)
+                Self::failed(&release, &mut memory, &error)
             }
         }
     }
 
-    fn failed(&self, release: &ReleaseKey, memory: &mut Memory, error: &PassError) -> Next {
+    fn failed(release: &ReleaseKey, memory: &mut Memory, error: &PassError) -> Next {
         let retry = error.retry_in(memory.errors);
         memory.errors = memory.errors.saturating_add(1);
         if matches!(error, PassError::Conflict | PassError::Record(_)) {

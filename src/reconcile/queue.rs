@@ -141,7 +141,7 @@ mod tests {
                 *running.borrow_mut() -= 1;
                 *runs.borrow_mut() += 1;
                 match *runs.borrow() {
-                    2 => Next::At(Instant::now() + Duration::from_secs(60)),
+                    2 => Next::At(Instant::now() + Duration::from_mins(1)),
                     3 => {
                         shutdown.cancel();
                         Next::Event

@@ -68,6 +68,7 @@ impl Machine<'_> {
             ending: None,
             frozen_since: None,
             template_moved: false,
+            passed: String::new(),
             stable_ready: false,
             proven: false,
             over,

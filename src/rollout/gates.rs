@@ -29,6 +29,8 @@ pub struct Stage<'a> {
     pub stable: &'a [PodView],
     /// What was measured.
     pub samples: Option<&'a Samples>,
+    /// Whether any pod is wanted at all.
+    pub wanted: bool,
     /// When pods of this stage may have begun.
     pub since: Timestamp,
     /// The time of this pass.
@@ -86,6 +88,11 @@ impl Stage<'_> {
         if let Some(limit) = self.max_error_rate {
             all.add(self.error_rate(samples, limit, all.candidate, all.stable));
         }
+        if self.state.ready_at.is_none() {
+            // The pods are still on their way: what fails fails at once, but nobody can have passed, and nobody is late.
+            all.verdicts.retain(|_, verdict| verdict.answer == Answer::Fail);
+            all.pending = true;
+        }
         all
     }
 
@@ -118,7 +125,8 @@ impl Stage<'_> {
                 return Some(Verdict::fail(Gate::PodState, reason));
             }
         }
-        if evidence().all(|pod| pod.ready_since.is_some()) {
+        let there = !self.wanted || evidence().next().is_some();
+        if there && evidence().all(|pod| pod.ready_since.is_some()) {
             Some(Verdict::pass(Gate::PodState, "every candidate pod is ready"))
         } else {
             None
@@ -146,7 +154,8 @@ impl Stage<'_> {
         let passed =
             |pod: &PodView| samples.checks.get(&pod.uid).is_some_and(|tally| tally.passed_in_row >= wanted);
         let asked: u64 = checks().map(|tally| tally.asked).sum();
-        ready.clone().all(passed).then(|| {
+        let there = !self.wanted || ready.clone().next().is_some();
+        (there && ready.clone().all(passed)).then(|| {
             let numbers = Numbers { samples: Some(asked), ..Numbers::default() };
             Verdict::pass(Gate::HealthCheck, "every candidate pod answers its health check").with(numbers)
         })

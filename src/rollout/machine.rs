@@ -105,6 +105,7 @@ impl<'a> Machine<'a> {
             candidate: &candidate,
             stable: &stable,
             samples: self.input.samples,
+            wanted: self.record.replicas > 0,
             since: rollout.step_since,
             now: self.input.now,
         }

@@ -205,6 +205,9 @@ impl Machine<'_> {
             format!("asked {asked} %, got {real} %: {} of {all} pods", sizes.candidate)
         };
         let sentence = format!("step {step} of {of} passed ({share}): {verdict}");
+        if let Some(rollout) = self.record.rollout.as_mut() {
+            rollout.passed.clone_from(&sentence);
+        }
         self.say(Kind::Stepped { step, of, asked, real, verdict, candidate }, sentence);
     }
 

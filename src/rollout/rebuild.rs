@@ -221,6 +221,7 @@ fn unfinished(
         ending,
         frozen_since: None,
         template_moved: moved || phase == Phase::Promoting,
+        passed: String::new(),
         stable_ready: false,
         proven: false,
         over: false,

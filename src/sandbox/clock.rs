@@ -23,6 +23,7 @@ impl Clock {
     }
 
     /// Starts at the machine's present time and advances with tokio's clock.
+    #[allow(clippy::disallowed_methods)] // The one place.
     pub fn system() -> Self {
         Self::starting_at(Timestamp::now())
     }

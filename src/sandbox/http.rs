@@ -4,12 +4,13 @@
 use std::{future::Future, io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use futures::{FutureExt as _, future::BoxFuture};
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 /// Why a GET had no answer.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +55,27 @@ pub(crate) async fn get(
     tokio::time::timeout(timeout, exchange).await.unwrap_or(Err(GetError::Timeout))
 }
 
-/// Serves `listener` until `token` is cancelled; then open connections break off.
+/// How a server ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    /// No more connections; requests under way are answered.
+    pub(crate) drain: CancellationToken,
+    /// Everything breaks off at once.
+    pub(crate) kill: CancellationToken,
+}
+
+impl Ending {
+    /// Ends with `kill`, and may be drained before.
+    pub(crate) fn new(kill: CancellationToken) -> Self {
+        Self { drain: kill.child_token(), kill }
+    }
+}
+
+/// Serves `listener` until its end. `spawn` starts the task of one connection.
 pub(crate) async fn serve<H, F>(
     listener: TcpListener,
-    token: CancellationToken,
-    tasks: TaskTracker,
+    ending: Ending,
+    spawn: impl Fn(BoxFuture<'static, ()>) + Send,
     handler: H,
 ) where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -66,24 +83,34 @@ pub(crate) async fn serve<H, F>(
 {
     loop {
         let accepted = tokio::select! {
-            () = token.cancelled() => return,
+            () = ending.drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else { continue };
-        let handler = handler.clone();
-        let token = token.clone();
-        tasks.spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = handler(request);
-                async move { Ok::<_, std::convert::Infallible>(answer.await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new();
-            tokio::select! {
-                () = token.cancelled() => {}
-                // A caller that goes away concerns nobody here.
-                _ = connection.serve_connection(TokioIo::new(stream), service) => {}
-            }
-        });
+        spawn(connection(stream, ending.clone(), handler.clone()).boxed());
+    }
+}
+
+async fn connection<H, F>(stream: TcpStream, ending: Ending, handler: H)
+where
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let answer = handler(request);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let builder = hyper::server::conn::http1::Builder::new();
+    let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // Errors are callers that went away, which concerns nobody here.
+    tokio::select! {
+        () = ending.kill.cancelled() => return,
+        _ = serving.as_mut() => return,
+        () = ending.drain.cancelled() => serving.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        () = ending.kill.cancelled() => {}
+        _ = serving => {}
     }
 }
 

@@ -105,6 +105,7 @@ impl Reader {
         Looked { report, moved: false, retry_after: None }
     }
 
+    #[allow(clippy::disallowed_methods)] // The one place.
     fn report(&mut self, trouble: Option<&str>, trigger: Trigger, stats: LookStats) -> SourceReport {
         let looks: Vec<_> = self.tracked.iter().map(|(name, tracked)| tracked.look(name)).collect();
         self.memory.report(&self.source, &looks, trouble, (trigger, stats, Timestamp::now()))

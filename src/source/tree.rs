@@ -2,7 +2,9 @@
 //! system.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use gix::bstr::ByteSlice;
 use gix::objs::tree::EntryKind;

@@ -8,11 +8,11 @@ mod tell;
 mod witness;
 mod world;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::story::{CHAPTERS, Chapter, DECLARATION};
 use self::summary::{Ended, Summary};
@@ -24,7 +24,7 @@ use crate::model::record::Record;
 use crate::model::rollout::Outcome;
 
 /// The longest that one chapter may take.
-const CHAPTER: Duration = Duration::from_secs(60);
+const CHAPTER: Duration = Duration::from_mins(1);
 /// How long a commit that must start nothing is watched.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -54,7 +54,7 @@ async fn tell(args: &DemoArgs, output: &Output, teller: &Teller) -> Result<Exit,
     let mut world = World::start().await?;
     let witness = Witness::default();
     let line = teller.clone();
-    let mut records = witness.follow(world.sandbox.client(), move |told| line.line(told));
+    let mut records = Witness::follow(world.sandbox.client(), move |told| line.line(told));
     witness.watch_deployments(world.sandbox.client());
     let mut ended = Vec::new();
     for (index, chapter) in CHAPTERS.iter().enumerate() {
@@ -126,7 +126,7 @@ async fn chapter_of(
         outcome: summary.outcome,
         verdict: summary.verdict.clone(),
         steps: summary.steps,
-        seconds: merged.elapsed().as_secs_f64(),
+        seconds: summary::round(merged.elapsed().as_secs_f64()),
         late_image: chapter.image_after > 0,
         push_to_applied: applied,
     }))

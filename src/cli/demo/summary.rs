@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::story::CHAPTERS;
@@ -29,8 +29,7 @@ pub struct Ended {
     pub steps: u32,
     /// The sentence that ended it.
     pub verdict: String,
-    /// From the merge to the end.
-    #[serde(serialize_with = "rounded")]
+    /// From the merge to the end, in seconds with one decimal.
     pub seconds: f64,
     #[serde(skip)]
     pub(super) late_image: bool,
@@ -168,10 +167,6 @@ fn median(mut all: Vec<f64>) -> Option<f64> {
     all.get(all.len() / 2).copied()
 }
 
-fn round(value: f64) -> f64 {
+pub fn round(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
-}
-
-fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(round(*value))
 }

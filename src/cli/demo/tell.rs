@@ -1,6 +1,6 @@
 //! The live timeline: what a person enjoys reading while the story runs. Nothing is printed where data is asked for.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use super::is_good;
 use super::story::Chapter;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use tokio::time::Instant;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::Api;
@@ -54,11 +54,7 @@ impl Witness {
     }
 
     /// Follows the record; every change is told as lines. Returns the newest record.
-    pub fn follow(
-        &self,
-        client: Client,
-        tell: impl Fn(&Line) + Send + 'static,
-    ) -> watch::Receiver<Option<Record>> {
+    pub fn follow(client: Client, tell: impl Fn(&Line) + Send + 'static) -> watch::Receiver<Option<Record>> {
         let (sender, records) = watch::channel(None);
         tokio::spawn(async move {
             let api: Api<DynamicObject> = Api::namespaced_with(client, NAMESPACE, &release_resource());

@@ -27,7 +27,7 @@ async fn leads(leadership: &mut Leadership) -> u64 {
             assert!(leadership.changed().await);
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), wait).await.unwrap()
+    tokio::time::timeout(Duration::from_mins(2), wait).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,12 +71,12 @@ async fn a_silent_holder_stops_before_another_begins() {
         Instant::now()
     };
     let (ended, epoch) = tokio::join!(ended, leads(&mut second));
-    let begun = Instant::now();
+    let taken = Instant::now();
     assert_eq!(epoch, 2);
-    assert!(ended < begun, "two leaders at one time");
-    assert!(begun - begin <= Duration::from_secs(20), "{:?}", begun - begin);
+    assert!(ended < taken, "two leaders at one time");
+    assert!(taken - begin <= Duration::from_secs(20), "{:?}", taken - begin);
     world.server.clear_faults();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!((first.epoch(), second.epoch()), (None, Some(2)));
 }
 

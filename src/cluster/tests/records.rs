@@ -1,5 +1,7 @@
 //! The record store.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 use super::World;
@@ -31,7 +33,7 @@ fn entry(number: u64) -> OutboxEntry {
 
 fn fill_inventory(record: &mut Record, count: usize, random: bool) {
     for number in 0..count {
-        let text = if random { crate_random(number) } else { "0".repeat(16) };
+        let text = if random { noise(number) } else { "0".repeat(16) };
         let key: ObjectKey = format!("v1:ConfigMap:shop:web-files-{number}-{text}").parse().unwrap();
         let ownership = Ownership::Owned { uid: text.clone() };
         record
@@ -41,12 +43,12 @@ fn fill_inventory(record: &mut Record, count: usize, random: bool) {
 }
 
 /// Text that does not compress: a linear congruence in hexadecimal.
-fn crate_random(seed: usize) -> String {
+fn noise(seed: usize) -> String {
     let mut state = seed as u64 ^ 0x9e37_79b9_7f4a_7c15;
     let mut text = String::new();
     for _ in 0..8 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        text.push_str(&format!("{:08x}", state >> 32));
+        let _ = write!(text, "{:08x}", state >> 32);
     }
     text
 }

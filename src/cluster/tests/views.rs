@@ -46,7 +46,7 @@ async fn watches_fill_the_view_and_wake() {
     let world = World::watching().await;
     create(&world, pod("web-1", "web.prod")).await;
     world.eventually("the pod is seen", || pods(&world) == ["web-1"]).await;
-    assert_eq!(*world.woken.lock().unwrap(), [world.release.clone()]);
+    assert_eq!(world.woken.lock().unwrap().as_slice(), std::slice::from_ref(&world.release));
 
     create(&world, pod("other-1", "other.prod")).await;
     world.eventually("the other wakes", || woken(&world) == 2).await;
@@ -115,10 +115,13 @@ async fn a_change_by_somebody_else_wakes_and_shows() {
     let resource = raw::resource("v1", "ConfigMap");
     let place = Place { resource: &resource, namespace: "shop", name: "a" };
     world.calls().merge(&place, &json!({"data": {"a": "drift"}})).await.unwrap();
-    world.eventually("it wakes", || woken(&world) > 0).await;
     let wanted = [key("ConfigMap", "a")];
-    let observed = world.cluster.observe(&world.release, &world.namespace, &wanted).await.unwrap();
-    assert_eq!(observed.object(&wanted[0]).present().unwrap().object["data"]["a"], "drift");
+    let drifted = || {
+        let (observed, _) = world.cluster.view().observed(&world.release, &world.namespace, &wanted);
+        observed.object(&wanted[0]).present().is_some_and(|live| live.object["data"]["a"] == "drift")
+    };
+    world.eventually("the change is seen", drifted).await;
+    assert!(woken(&world) > 0);
 }
 
 #[tokio::test]

@@ -241,7 +241,7 @@ async fn stopping_without_a_broker_ends_by_its_deadline_and_says_what_is_left() 
         KafkaConfig { brokers: vec!["127.0.0.1:1".into()], topic: TOPIC.into(), ..KafkaConfig::default() };
     let running = Running::start(Sink::Kafka(KafkaSink::new(nowhere).unwrap()));
     assert!(offer(&running.offers, outgoing(0, 7)));
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     assert_eq!(running.stop().await, 7);
     assert!(begun.elapsed() < Duration::from_secs(10));
 }

@@ -86,7 +86,7 @@ fn a_record_lost_at_any_moment_is_rebuilt() {
                 let at = format!("{strategy:?} {behaviour:?} lost after {lost_at} s");
                 assert_eq!(world.stable_tag().as_deref(), Some(stable), "{at}");
                 assert!(!world.has_object("web-canary"), "{at}");
-                assert!(world.deletes.get("apps/v1:Deployment:shop:web").is_none(), "{at}");
+                assert!(!world.deletes.contains_key("apps/v1:Deployment:shop:web"), "{at}");
                 if stable == "v1" {
                     let rollouts = world.record.as_ref().unwrap().rollouts;
                     for _ in 0..200 {

@@ -267,7 +267,7 @@ fn the_head_may_scale_at_any_time_and_kubectl_may_not() {
     world.settle(60);
     assert_eq!(world.kinds().iter().filter(|kind| **kind == "DriftCorrected").count(), 1);
     world.edit("web", |body| {
-        body["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] = "foreign".into()
+        body["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] = "foreign".into();
     });
     world.settle(60);
     assert_eq!(world.kinds().iter().filter(|kind| **kind == "DriftCorrected").count(), 2);

@@ -58,6 +58,7 @@ struct Set {
 }
 
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools)] // Each is one thing that a story may break.
 pub struct World {
     pub now: Timestamp,
     pub release: ReleaseKey,
@@ -97,8 +98,8 @@ pub fn policy(strategy: Strategy) -> Policy {
     Policy {
         strategy,
         steps: if strategy == Strategy::Canary { steps.map(step).to_vec() } else { Vec::new() },
-        progress_deadline: Duration::from_secs(120),
-        image_wait: Duration::from_secs(60),
+        progress_deadline: Duration::from_mins(2),
+        image_wait: Duration::from_mins(1),
         max_surge: Amount::Percent(25),
         max_unavailable: Amount::Count(0),
         health: HealthCheck {
@@ -118,7 +119,7 @@ pub fn policy(strategy: Strategy) -> Policy {
             window: Duration::from_secs(8),
             on_low_traffic: OnLowTraffic::Pass,
             on_unknown: OnUnknown::Hold,
-            unknown_timeout: Duration::from_secs(300),
+            unknown_timeout: Duration::from_mins(5),
             hold: true,
             history: 10,
         },
@@ -357,8 +358,8 @@ impl World {
         let mut record = answer.record;
         let effects = effects(&mut record, &input);
         self.remember(&record);
-        let stores = must_store(&stored, &record);
-        if stores || !answer.transitions.is_empty() {
+        let worth_it = must_store(&stored, &record);
+        if worth_it || !answer.transitions.is_empty() {
             let stored = record.clone();
             let ok = self.mutate(|world| {
                 world.record = Some(stored);
@@ -800,7 +801,8 @@ impl World {
             .map(|(key, object)| {
                 let mut body = object.body.clone();
                 let metadata = body["metadata"].as_object_mut().unwrap();
-                for volatile in ["generation"] {
+                {
+                    let volatile = "generation";
                     metadata.remove(volatile);
                 }
                 let annotations = metadata.get("annotations").cloned().unwrap_or_default();

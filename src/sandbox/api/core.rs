@@ -202,7 +202,12 @@ fn list(store: &Store, kind: &KindSpec, request: &Request) -> Result<Reply, ApiE
     Ok(Reply { code: 200, body: Body::List { items, version: store.version() } })
 }
 
-/// The `Status` of a success.
+/// The `Status` of a subresource that did what it was asked.
+pub(crate) fn done() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
+}
+
+/// The `Status` of a deletion.
 pub(crate) fn success(kind: &KindSpec, object: &Value) -> Value {
     let mut details = json!({
         "name": json::text(object, &["metadata", "name"]),

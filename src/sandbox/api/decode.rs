@@ -17,7 +17,15 @@ use super::{
 #[derive(Debug, Default)]
 struct Findings {
     unknown: Vec<String>,
-    mistyped: Vec<String>,
+    mistyped: Vec<Mistyped>,
+}
+
+/// A value of the wrong type.
+#[derive(Debug)]
+struct Mistyped {
+    path: String,
+    expected: &'static str,
+    got: &'static str,
 }
 
 /// Reads `body` as an object of `kind` for a create or an update.
@@ -38,8 +46,11 @@ pub(crate) fn object(kind: &KindSpec, request: &Request, mut body: Value) -> Res
             kind.kind, kind.version
         ))
     };
-    if let Some(first) = found.mistyped.first() {
-        return Err(problem(first));
+    // What a custom resource's schema says is checked later, with all the rest.
+    if let Some(Mistyped { path, got, .. }) = found.mistyped.first()
+        && !kind.is_custom()
+    {
+        return Err(problem(&format!("json: cannot unmarshal {got} into Go struct field .{path}")));
     }
     if request.field_validation == FieldValidation::Strict && !found.unknown.is_empty() {
         let fields: Vec<String> =
@@ -50,7 +61,7 @@ pub(crate) fn object(kind: &KindSpec, request: &Request, mut body: Value) -> Res
 }
 
 /// Reads `body` as an applied configuration: what is not declared is refused, never dropped.
-pub(crate) fn configuration(kind: &KindSpec, request: &Request, mut body: Value) -> Result<Value, ApiError> {
+pub(crate) fn configuration(kind: &KindSpec, mut body: Value) -> Result<Value, ApiError> {
     if !body.is_object() {
         return Err(ApiError::bad_request("the body is no object"));
     }
@@ -73,23 +84,19 @@ pub(crate) fn configuration(kind: &KindSpec, request: &Request, mut body: Value)
     let mut found = Findings::default();
     let mut pruned = body.clone();
     prune(kind.typed(), &mut pruned, &mut String::new(), &mut found);
-    let wrong = found
-        .unknown
-        .first()
-        .map(|path| format!(".{path}: field not declared in schema"))
-        .or_else(|| found.mistyped.first().cloned());
+    let wrong =
+        found.unknown.first().map(|path| format!(".{path}: field not declared in schema")).or_else(|| {
+            let Mistyped { path, expected, got } = found.mistyped.first()?;
+            Some(format!(".{path}: expected {expected}, got {got}"))
+        });
     if let Some(wrong) = wrong {
-        return Err(ApiError::new(
-            500,
-            "",
-            format!(
-                "failed to create typed patch object ({}/{}; {}, Kind={}): {wrong}",
-                request.namespace,
-                request.name,
-                kind.api_version(),
-                kind.kind
-            ),
-        ));
+        return Err(ApiError::unforeseen(format!(
+            "failed to create typed patch object ({}/{}; {}, Kind={}): {wrong}",
+            json::text(&body, &["metadata", "namespace"]),
+            json::text(&body, &["metadata", "name"]),
+            kind.api_version(),
+            kind.kind
+        )));
     }
     Ok(pruned)
 }
@@ -141,7 +148,10 @@ fn prune(of: Typed<'_>, value: &mut Value, path: &mut String, found: &mut Findin
             }
         }
         (Type::Scalar(scalar), value) => scalar_of(*scalar, value, path, found),
-        (_, other) => found.mistyped.push(format!(".{path}: unexpected {}", type_name(other))),
+        (of, other) => {
+            let expected = if matches!(of, Type::Map { .. }) { "map" } else { "list" };
+            found.mistyped.push(Mistyped { path: path.clone(), expected, got: type_name(other) });
+        }
     }
 }
 
@@ -165,9 +175,12 @@ fn scalar_of(scalar: Scalar, value: &mut Value, path: &str, found: &mut Findings
         }
     };
     if !fits {
-        found
-            .mistyped
-            .push(format!("json: cannot unmarshal {} into Go struct field .{path}", type_name(value)));
+        let expected = match scalar {
+            Scalar::Number => "numeric (int or float)",
+            Scalar::Boolean => "boolean",
+            Scalar::Text | Scalar::Untyped | Scalar::Quantity => "string",
+        };
+        found.mistyped.push(Mistyped { path: path.to_owned(), expected, got: type_name(value) });
     }
 }
 

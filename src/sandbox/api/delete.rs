@@ -47,14 +47,14 @@ impl Options {
                 "the UID in the precondition ({}) does not match the UID in record ({uid}). The object might have been deleted and then recreated",
                 self.uid
             );
-            return Err(ApiError::conflict(kind, name, &why));
+            return Err(ApiError::precondition(kind, name, &why));
         }
         if !self.version.is_empty() && self.version != version {
             let why = format!(
                 "the ResourceVersion in the precondition ({}) does not match the ResourceVersion in record ({version}). The object might have been modified",
                 self.version
             );
-            return Err(ApiError::conflict(kind, name, &why));
+            return Err(ApiError::precondition(kind, name, &why));
         }
         Ok(())
     }
@@ -74,10 +74,31 @@ pub(crate) fn one(store: &mut Store, context: &Context<'_>) -> Result<Reply, Api
     }
     match remove(store, context, &kind, &live, &options) {
         Some(left) => Ok(Reply::ok(left)),
-        // A pod that was deleted at once is answered as the pod that it was, anything else as a success.
-        None if kind.is("", "Pod") => Ok(Reply::ok(live)),
+        // These are answered as what they were at the end, anything else as a success.
+        None if kind.is("", "Pod") => Ok(Reply::ok(at_the_end(&live, &context.now))),
+        None if kind.is("", "Namespace") => {
+            let mut last = at_the_end(&live, &context.now);
+            json::set(&mut last, &["status", "phase"], "Terminating");
+            Ok(Reply::ok(last))
+        }
         None => Ok(Reply::ok(success(&kind, &live))),
     }
+}
+
+/// An object as it goes at once.
+fn at_the_end(live: &Value, now: &str) -> Value {
+    let mut last = live.clone();
+    let going = json::at(live, &["metadata", "deletionTimestamp"]).is_some();
+    if !going {
+        json::set(&mut last, &["metadata", "deletionTimestamp"], now);
+        if let Some(generation) = json::int(live, &["metadata", "generation"]) {
+            json::set(&mut last, &["metadata", "generation"], generation + 1);
+        }
+    }
+    if json::text(live, &["kind"]) == "Pod" {
+        json::set(&mut last, &["metadata", "deletionGracePeriodSeconds"], 0);
+    }
+    last
 }
 
 /// DELETE of a collection; the answer lists what it held.
@@ -117,7 +138,7 @@ pub(crate) fn evict(store: &mut Store, context: &Context<'_>) -> Result<Reply, A
     let options =
         Options { grace: None, propagation: String::new(), uid: String::new(), version: String::new() };
     remove(store, context, &kind, &live, &options);
-    Ok(Reply::created(success(&kind, &live)))
+    Ok(Reply::created(super::core::done()))
 }
 
 /// Removes an object, or marks it as going; then the marked object is returned.
@@ -146,7 +167,11 @@ fn remove(
         if kind.is("apiextensions.k8s.io", "CustomResourceDefinition") {
             withdraw(store, live);
         }
-        store.take(kind, namespace, name);
+        if kind.is("", "Pod") {
+            store.take_as(kind, at_the_end(live, &context.now));
+        } else {
+            store.take(kind, namespace, name);
+        }
         return None;
     }
     let shorter = json::int(live, &["metadata", "deletionGracePeriodSeconds"]).is_some_and(|old| grace < old);

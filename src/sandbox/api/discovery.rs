@@ -34,13 +34,13 @@ pub(crate) fn document(core: &Core, path: &str) -> Option<Result<Value, ApiError
                 super::super::json::set(&mut one, &["apiVersion"], "v1");
                 Ok(one)
             }
-            None => Err(ApiError::no_such_path()),
+            None => Err(ApiError::no_such_page()),
         },
         ["apis", name, version] => match groups(&kinds).get(*name) {
             Some(known) if known == version => Ok(resources(name, version, &kinds)),
-            _ => Err(ApiError::no_such_path()),
+            _ => Err(ApiError::no_such_page()),
         },
-        ["openapi", ..] => Err(ApiError::no_such_path()),
+        ["openapi", ..] => Err(ApiError::no_such_page()),
         _ => return None,
     })
 }

@@ -27,6 +27,15 @@ impl FieldError {
         }
     }
 
+    /// A value of the schema's wrong type; only its type is shown.
+    pub(crate) fn of_type(field: &str, wanted: &str, got: &str) -> Self {
+        Self {
+            reason: "FieldValueTypeInvalid",
+            field: field.to_owned(),
+            body: format!("Invalid value: {got:?}: {field} in body must be of type {wanted}: {got:?}"),
+        }
+    }
+
     pub(crate) fn required(field: impl Into<String>, why: &str) -> Self {
         let body =
             if why.is_empty() { "Required value".to_owned() } else { format!("Required value: {why}") };
@@ -60,6 +69,25 @@ impl FieldError {
 }
 
 impl ApiError {
+    /// An option of the request itself is invalid.
+    pub(crate) fn invalid_option(field: &str, reason: &str, body: &str) -> Self {
+        let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {field}: {body}");
+        let mut error = Self::new(422, "Invalid", message);
+        let details = json!({
+            "group": "meta.k8s.io", "kind": "PatchOptions",
+            "causes": [{"reason": reason, "message": body, "field": field}],
+        });
+        super::super::json::set(&mut error.status, &["details"], details);
+        error
+    }
+
+    /// A failure without a reason, as errors that the genuine server did not foresee are answered.
+    pub(crate) fn unforeseen(message: impl Into<String>) -> Self {
+        let mut error = Self::new(500, "", message);
+        super::super::json::remove(&mut error.status, &["reason"]);
+        error
+    }
+
     /// A refusal with every part given.
     pub(crate) fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
         Self {
@@ -85,9 +113,33 @@ impl ApiError {
         Self::new(404, "NotFound", message).about(kind, name)
     }
 
-    /// The path itself is unknown.
+    /// No group, version or resource is at the path: a genuine server does not even answer with a `Status`.
+    pub(crate) fn no_such_page() -> Self {
+        Self { code: 404, status: Box::new(Value::from("404 page not found\n")) }
+    }
+
+    /// An update must say what it is based on. Here the resource stands in the place of the kind.
+    pub(crate) fn version_required(kind: &KindSpec, name: &str) -> Self {
+        let error =
+            FieldError::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+        let text = format!("{} {name:?} is invalid: {}: {}", kind.qualified(), error.field, error.body);
+        let cause = json!({"reason": error.reason, "message": error.body, "field": error.field});
+        Self::new(422, "Invalid", text).about(kind, name).with_causes(vec![cause])
+    }
+
+    /// The object has no such subresource.
     pub(crate) fn no_such_path() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// A precondition of a deletion does not hold. Here the kind is named, not the resource.
+    pub(crate) fn precondition(kind: &KindSpec, name: &str, why: &str) -> Self {
+        let qualified =
+            if kind.group.is_empty() { kind.kind.clone() } else { format!("{}.{}", kind.kind, kind.group) };
+        let message = format!("Operation cannot be fulfilled on {qualified} {name:?}: {why}");
+        let mut error = Self::new(409, "Conflict", message).about(kind, name);
+        super::super::json::set(&mut error.status, &["details", "kind"], kind.kind.as_str());
+        error
     }
 
     pub(crate) fn already_exists(kind: &KindSpec, name: &str) -> Self {
@@ -127,7 +179,9 @@ impl ApiError {
     }
 
     pub(crate) fn invalid(kind: &KindSpec, name: &str, errors: &[FieldError]) -> Self {
-        let lines: Vec<String> = errors.iter().map(|one| format!("{}: {}", one.field, one.body)).collect();
+        let mut lines: Vec<String> =
+            errors.iter().map(|one| format!("{}: {}", one.field, one.body)).collect();
+        lines.dedup();
         let text = match lines.as_slice() {
             [only] => only.clone(),
             many => format!("[{}]", many.join(", ")),

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     super::json,
@@ -123,6 +123,28 @@ impl KindSpec {
             let _ = write!(out, ".{}", self.group);
         }
         out
+    }
+
+    /// What the genuine server's typed object holds before anything is set: of these parts a creator owns the members
+    /// only, not the part itself.
+    pub(crate) fn zero(&self) -> Value {
+        match (self.group.as_str(), self.kind.as_str()) {
+            _ if self.is_custom() => json!({}),
+            ("apps", "Deployment") => json!({"metadata": {}, "status": {}, "spec": {
+                "selector": null, "strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}},
+            }}),
+            ("apps", "ReplicaSet") => json!({"metadata": {}, "status": {}, "spec": {
+                "selector": null, "template": {"metadata": {}, "spec": {"containers": null}},
+            }}),
+            ("", "Pod") => json!({"metadata": {}, "status": {}, "spec": {"containers": null}}),
+            ("", "Service") => json!({"metadata": {}, "spec": {}, "status": {"loadBalancer": {}}}),
+            ("", "Event") => json!({"metadata": {}, "involvedObject": {}, "source": {}}),
+            ("events.k8s.io", _) => json!({"metadata": {}, "regarding": {}, "deprecatedSource": {}}),
+            ("apiextensions.k8s.io", _) => {
+                json!({"metadata": {}, "spec": {"names": {}, "versions": null}, "status": {}})
+            }
+            _ => json!({"metadata": {}, "spec": {}, "status": {}}),
+        }
     }
 
     /// Where objects of the kind are stored. Both APIs of events share one place.

@@ -11,6 +11,7 @@ use super::{
     entries::{Entry, Manager, decode, encode},
     error::ApiError,
     fieldset::{Element, FieldSet, field, path_text},
+    kinds::KindSpec,
     schema::Typed,
     typed::{compare, field_set, merge, remove, with_named_parents},
 };
@@ -45,21 +46,26 @@ fn never_owned() -> FieldSet {
 }
 
 /// Fields that a write through this door cannot set, and so does not own.
-fn reset_fields(has_status: bool, subresource: &str) -> FieldSet {
+fn reset_fields(kind: &KindSpec, subresource: &str) -> FieldSet {
     let mut out = FieldSet::default();
     match subresource {
         "status" => {
             out.insert(&[field("spec")]);
-            out.insert(&[field("metadata"), field("labels")]);
+            if kind.is_custom() {
+                out.insert(&[field("metadata")]);
+            } else {
+                out.insert(&[field("metadata"), field("labels")]);
+            }
         }
-        _ if has_status => out.insert(&[field("status")]),
+        _ if kind.status => out.insert(&[field("status")]),
         _ => {}
     }
     out
 }
 
 /// Rewrites `managedFields` of `new` after a create (`live` is null), an update or a patch.
-pub(crate) fn updated(of: Typed<'_>, has_status: bool, live: &Value, new: &mut Value, by: &Manager) {
+pub(crate) fn updated(kind: &KindSpec, live: &Value, new: &mut Value, by: &Manager) {
+    let of = kind.typed();
     let requested = json::at(new, &["metadata", "managedFields"]).and_then(Value::as_array);
     let reset = requested.is_some_and(|list| match list.as_slice() {
         [] => true,
@@ -80,8 +86,8 @@ pub(crate) fn updated(of: Typed<'_>, has_status: bool, live: &Value, new: &mut V
         encode(new, entries);
         return;
     }
-    let old = if old.is_null() { json!({}) } else { old };
-    let ignored = reset_fields(has_status, &by.subresource);
+    let old = if old.is_null() { kind.zero() } else { old };
+    let ignored = reset_fields(kind, &by.subresource);
     let found = compare(of, &old, &fresh);
     let removed = found.removed.recursive_difference(&ignored);
     let changed = found.modified.union(&found.added).recursive_difference(&ignored);
@@ -93,7 +99,7 @@ pub(crate) fn updated(of: Typed<'_>, has_status: bool, live: &Value, new: &mut V
         match entries.iter_mut().find(|entry| entry.is(by, false)) {
             Some(mine) => {
                 mine.fields = mine.fields.union(&taken);
-                mine.time = Some(by.now.clone());
+                mine.time = (by.subresource != "scale").then(|| by.now.clone());
             }
             None => entries.push(Entry::new(by, false, taken)),
         }
@@ -105,19 +111,19 @@ pub(crate) fn updated(of: Typed<'_>, has_status: bool, live: &Value, new: &mut V
 ///
 /// Without `force` the fields that other managers own with other values are conflicts.
 pub(crate) fn apply(
-    of: Typed<'_>,
-    has_status: bool,
+    kind: &KindSpec,
     live: &Value,
     applied: &Value,
     by: &Manager,
     force: bool,
 ) -> Result<Value, ApiError> {
+    let of = kind.typed();
     let mut entries = decode(live);
     let old = if live.is_null() { json!({}) } else { bare(live) };
     if entries.is_empty() && !live.is_null() {
-        entries.extend(before_first_apply(of, has_status, &old, by));
+        entries.extend(before_first_apply(kind, &old, by));
     }
-    let set = field_set(of, applied).recursive_difference(&reset_fields(has_status, &by.subresource));
+    let set = field_set(of, applied).recursive_difference(&reset_fields(kind, &by.subresource));
     let last = entries.iter().find(|entry| entry.is(by, true)).map(|entry| entry.fields.clone());
     entries.retain(|entry| !entry.is(by, true));
 
@@ -126,7 +132,7 @@ pub(crate) fn apply(
         Some(last) if !last.is_empty() => prune(of, &merged, last, &entries, &set),
         _ => merged,
     };
-    take_over(of, has_status, &old, &new, &mut entries, by, force)?;
+    take_over(kind, &old, &new, &mut entries, by, force)?;
 
     let unchanged = new == old;
     let mut mine = Entry::new(by, true, set.difference(&never_owned()));
@@ -141,10 +147,12 @@ pub(crate) fn apply(
 }
 
 /// What an object that nobody managed held before its first apply belongs to a manager of that name.
-fn before_first_apply(of: Typed<'_>, has_status: bool, old: &Value, by: &Manager) -> Option<Entry> {
-    let fields = compare(of, &json!({}), old)
+fn before_first_apply(kind: &KindSpec, old: &Value, by: &Manager) -> Option<Entry> {
+    let found = compare(kind.typed(), &kind.zero(), old);
+    let fields = found
         .added
-        .recursive_difference(&reset_fields(has_status, &by.subresource))
+        .union(&found.modified)
+        .recursive_difference(&reset_fields(kind, &by.subresource))
         .difference(&never_owned());
     (!fields.is_empty()).then(|| Entry {
         name: "before-first-apply".to_owned(),
@@ -174,16 +182,15 @@ fn prune(of: Typed<'_>, merged: &Value, last: &FieldSet, others: &[Entry], now: 
 
 /// Takes the changed fields from the other managers, or refuses with the conflicts.
 fn take_over(
-    of: Typed<'_>,
-    has_status: bool,
+    kind: &KindSpec,
     old: &Value,
     new: &Value,
     entries: &mut [Entry],
     by: &Manager,
     force: bool,
 ) -> Result<(), ApiError> {
-    let ignored = reset_fields(has_status, &by.subresource);
-    let found = compare(of, old, new);
+    let ignored = reset_fields(kind, &by.subresource);
+    let found = compare(kind.typed(), old, new);
     let changed = found.modified.union(&found.added).recursive_difference(&ignored);
     let removed = found.removed.recursive_difference(&ignored);
     let conflicts: Vec<(String, Vec<Vec<Element>>)> = entries
@@ -245,7 +252,7 @@ pub(crate) fn same_but_for_times(one: &Value, two: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::schema::Schema, *};
+    use super::*;
 
     fn by(name: &str) -> Manager {
         Manager {
@@ -261,8 +268,9 @@ mod tests {
     }
 
     fn run(live: &Value, spec: &Value, name: &str, force: bool) -> Result<Value, ApiError> {
-        let schema = Schema::builtin();
-        apply(schema.typed("apps.v1.Deployment"), true, live, &web(spec), &by(name), force)
+        let kinds = super::super::kinds::built_in();
+        let kind = kinds.iter().find(|kind| kind.kind == "Deployment").unwrap();
+        apply(kind, live, &web(spec), &by(name), force)
     }
 
     #[test]

@@ -76,26 +76,41 @@ fn patch_list(of: Typed<'_>, items: &mut Vec<Value>, patch: &[Value]) {
     if patch.iter().any(|one| json::text(one, &["$patch"]) == "replace") {
         items.clear();
     }
+    let before = items.clone();
+    let place = |item: &Value| {
+        let wanted = patch_key(of, item);
+        before.iter().position(|one| wanted.is_some() && patch_key(of, one) == wanted)
+    };
+    // What the patch names, in its order; an item that it deletes is named and gone.
+    let mut named = Vec::new();
+    let mut touched = Vec::new();
     for change in patch {
         let verb = json::text(change, &["$patch"]);
         if verb == "replace" {
             continue;
         }
-        let found = patch_key(of, change)
-            .and_then(|wanted| items.iter().position(|item| patch_key(of, item) == Some(wanted.clone())));
-        match (found, verb) {
-            (Some(at), "delete") => {
-                items.remove(at);
-            }
-            (Some(at), _) => {
-                if let Some(slot) = items.get_mut(at) {
-                    strategic_patch(of.element(), slot, change);
-                }
-            }
-            (None, "delete") => {}
-            (None, _) => items.push(change.clone()),
+        let at = place(change);
+        touched.extend(at);
+        if verb == "delete" {
+            continue;
         }
+        let mut item = at.and_then(|at| before.get(at)).cloned().unwrap_or(Value::Null);
+        match at {
+            Some(_) => strategic_patch(of.element(), &mut item, change),
+            None => item = change.clone(),
+        }
+        named.push((at, item));
     }
+    *items = Vec::new();
+    let mut named = named.into_iter().peekable();
+    for (at, item) in before.iter().enumerate().filter(|(at, _)| !touched.contains(at)) {
+        // An item that stays comes first only before a named one that stood after it; new ones go ahead.
+        while let Some((_, new)) = named.next_if(|(place, _)| place.is_none_or(|place| place < at)) {
+            items.push(new);
+        }
+        items.push(item.clone());
+    }
+    items.extend(named.map(|(_, item)| item));
 }
 
 /// A strategic patch knows an item by the first of its keys alone (`containerPort` without `protocol`).
@@ -119,41 +134,34 @@ pub(crate) fn json_patch(target: &mut Value, patch: &Value) -> Result<(), ApiErr
 
 fn step(target: &mut Value, operation: &Value) -> Result<(), ApiError> {
     let path = json::text(operation, &["path"]);
-    let missing = |at: &str| {
-        ApiError::new(
-            422,
-            "Invalid",
-            format!("the server rejected our request due to an error in our request: {at}: no such path"),
-        )
+    let refused = || {
+        let message = "the server rejected our request due to an error in our request";
+        let mut error = ApiError::new(422, "Invalid", message);
+        json::set(&mut error.status, &["details"], serde_json::json!({}));
+        error
     };
     let given = || operation.get("value").cloned().unwrap_or(Value::Null);
     let from = json::text(operation, &["from"]);
     match json::text(operation, &["op"]) {
-        "add" => add(target, path, given()).ok_or_else(|| missing(path)),
-        "remove" => take(target, path).map(|_| ()).ok_or_else(|| missing(path)),
+        "add" => add(target, path, given()).ok_or_else(refused),
+        "remove" => take(target, path).map(|_| ()).ok_or_else(refused),
         "replace" => match target.pointer_mut(path) {
             Some(slot) => {
                 *slot = given();
                 Ok(())
             }
-            None => Err(missing(path)),
+            None => Err(refused()),
         },
         "move" => {
-            let moved = take(target, from).ok_or_else(|| missing(from))?;
-            add(target, path, moved).ok_or_else(|| missing(path))
+            let moved = take(target, from).ok_or_else(refused)?;
+            add(target, path, moved).ok_or_else(refused)
         }
         "copy" => {
-            let copied = target.pointer(from).cloned().ok_or_else(|| missing(from))?;
-            add(target, path, copied).ok_or_else(|| missing(path))
+            let copied = target.pointer(from).cloned().ok_or_else(refused)?;
+            add(target, path, copied).ok_or_else(refused)
         }
         "test" if target.pointer(path) == operation.get("value") => Ok(()),
-        "test" => Err(ApiError::new(
-            422,
-            "Invalid",
-            format!(
-                "the server rejected our request due to an error in our request: testing value {path} failed"
-            ),
-        )),
+        "test" => Err(refused()),
         other => Err(ApiError::bad_request(format!("unknown operation {other:?}"))),
     }
 }

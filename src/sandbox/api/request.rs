@@ -145,19 +145,13 @@ impl Request {
             Some(given) => given.to_owned(),
         };
         if verb == Verb::Apply && query.get("fieldManager").is_none_or(String::is_empty) {
-            return Err(ApiError::new(
-                422,
-                "Invalid",
-                "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-            ));
+            let body = "Required value: is required for apply patch";
+            return Err(ApiError::invalid_option("fieldManager", "FieldValueRequired", body));
         }
         let force = query.get("force").is_some_and(|text| text == "true");
         if force && verb != Verb::Apply {
-            return Err(ApiError::new(
-                422,
-                "Invalid",
-                "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
-            ));
+            let body = "Forbidden: may not be specified for non-apply patch";
+            return Err(ApiError::invalid_option("force", "FieldValueForbidden", body));
         }
         let name = match path.name {
             "" => super::super::json::text(&body, &["metadata", "name"]).to_owned(),
@@ -251,7 +245,7 @@ fn verb(
                 "application/merge-patch+json" => plain(Verb::Patch),
                 "application/strategic-merge-patch+json" => Ok((Verb::Patch, PatchKind::Strategic)),
                 "application/json-patch+json" => Ok((Verb::Patch, PatchKind::Json)),
-                other => Err(unsupported_media(other)),
+                _ => Err(unsupported_media()),
             }
         }
         _ => Err(ApiError::method_not_allowed()),
@@ -259,13 +253,11 @@ fn verb(
 }
 
 /// The content type is none that the resource takes.
-pub(crate) fn unsupported_media(given: &str) -> ApiError {
+pub(crate) fn unsupported_media() -> ApiError {
     ApiError::new(
         415,
         "UnsupportedMediaType",
-        format!(
-            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml; given: {given}"
-        ),
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
     )
 }
 
@@ -282,7 +274,7 @@ fn read_body(headers: &HeaderMap, body: &Bytes) -> Result<Value, ApiError> {
     }
     let given = text_header(headers, header::CONTENT_TYPE.as_str());
     if given.contains("protobuf") || given.contains("cbor") {
-        return Err(unsupported_media(&given));
+        return Err(unsupported_media());
     }
     match serde_json::from_slice(body) {
         Ok(value) => Ok(value),

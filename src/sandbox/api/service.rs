@@ -82,7 +82,7 @@ impl ApiService {
     }
 
     fn request(&self, parts: &Parts, path: &str, body: &Bytes) -> Result<Asked, ApiError> {
-        let parsed = Path::parse(path).ok_or_else(ApiError::no_such_path)?;
+        let parsed = Path::parse(path).ok_or_else(ApiError::no_such_page)?;
         let posted = || serde_json::from_slice(body).unwrap_or(Value::Null);
         let impersonated =
             parts.headers.get("impersonate-user").and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -94,7 +94,7 @@ impl ApiService {
             .core
             .store()
             .kind(parsed.group, parsed.version, parsed.plural)
-            .ok_or_else(ApiError::no_such_path)?;
+            .ok_or_else(ApiError::no_such_page)?;
         Request::read(kind, parsed, parts, body).map(|request| Asked::Resource(Box::new(request)))
     }
 
@@ -219,6 +219,12 @@ fn stream_response(lines: impl futures::Stream<Item = Bytes> + Send + 'static) -
 }
 
 fn refusal(error: &ApiError) -> Response<ResponseBody> {
+    if let Value::String(page) = &*error.status {
+        let mut out = response(error.code, full(page.clone().into()));
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        out.headers_mut().insert(header::CONTENT_TYPE, text);
+        return out;
+    }
     let mut out = json_response(error.code, &error.status);
     let wait = super::super::json::int(&error.status, &["details", "retryAfterSeconds"]);
     if let Some(wait) = wait.and_then(|seconds| HeaderValue::from_str(&seconds.to_string()).ok()) {

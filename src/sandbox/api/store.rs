@@ -127,16 +127,23 @@ impl Store {
         object
     }
 
-    /// Removes an object, and returns its last state with the version of its deletion.
-    pub(crate) fn take(&mut self, kind: &KindSpec, namespace: &str, name: &str) -> Option<Arc<Value>> {
+    /// Removes an object.
+    pub(crate) fn take(&mut self, kind: &KindSpec, namespace: &str, name: &str) {
+        if let Some(object) = self.get(kind, namespace, name) {
+            self.take_as(kind, (*object).clone());
+        }
+    }
+
+    /// Removes an object whose last state is `last`; watches see it with the version of its deletion.
+    pub(crate) fn take_as(&mut self, kind: &KindSpec, mut last: Value) {
         let place = Arc::new(place(kind));
-        let old = self.objects.get_mut(&place)?.remove(&(namespace.to_owned(), name.to_owned()))?;
+        let key = key_of(&last);
+        let Some(old) = self.objects.get_mut(&place).and_then(|objects| objects.remove(&key)) else {
+            return;
+        };
         let version = self.next_version();
-        let mut last = (*old).clone();
         json::set(&mut last, &["metadata", "resourceVersion"], version.to_string());
-        let last = Arc::new(last);
-        self.record(Change { version, place, old: Some(old), new: last.clone(), deleted: true });
-        Some(last)
+        self.record(Change { version, place, old: Some(old), new: Arc::new(last), deleted: true });
     }
 
     fn next_version(&mut self) -> u64 {

@@ -165,13 +165,17 @@ fn inherit_addresses(live: &Value, new: &mut Value) {
 }
 
 /// Raises the generation if what the generation counts has changed.
-pub(crate) fn count_generation(kind: &KindSpec, live: &Value, new: &mut Value) {
+pub(crate) fn count_generation(kind: &KindSpec, live: &Value, new: &mut Value, through_status: bool) {
     if !kind.has_generation() {
         return;
     }
     let counted = |object: &Value| {
         if !kind.is_custom() {
-            return object.get("spec").cloned().unwrap_or_default();
+            let spec = object.get("spec").cloned().unwrap_or_default();
+            // A Deployment's annotations count too: they are copied to its replica sets.
+            let counts = kind.is("apps", "Deployment") && !through_status;
+            let annotations = json::at(object, &["metadata", "annotations"]).filter(|_| counts);
+            return json!([spec, annotations]);
         }
         let mut out = object.clone();
         json::remove(&mut out, &["metadata"]);

@@ -24,9 +24,15 @@ pub(crate) fn table(
         .iter()
         .map(|column| {
             let format = if column.name == "Name" { "name" } else { "" };
+            let (described, shown) = if kind.columns.contains(column) {
+                let text = format!("Custom resource definition column (in JSONPath format): {}", column.path);
+                (text, column.kind.as_str())
+            } else {
+                (String::new(), wire_type(&column.kind))
+            };
             json!({
-                "name": column.name, "type": wire_type(&column.kind), "format": format,
-                "description": "", "priority": column.priority,
+                "name": column.name, "type": shown, "format": format, "description": described,
+                "priority": column.priority,
             })
         })
         .collect();
@@ -49,7 +55,7 @@ pub(crate) fn table(
     })
 }
 
-/// A date is sent as the text of an age.
+/// A built-in column of dates is declared as the text that it is sent as.
 fn wire_type(kind: &str) -> &str {
     match kind {
         "date" | "computed" => "string",

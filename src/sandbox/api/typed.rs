@@ -111,6 +111,11 @@ fn compare_leaf(left: Option<&Value>, right: Option<&Value>, path: &[Element], o
     }
 }
 
+/// Whether each of the two that is there is of a shape; null is of every shape.
+fn both(left: Option<&Value>, right: Option<&Value>, shape: fn(&Value) -> bool) -> bool {
+    [left, right].into_iter().flatten().all(|value| value.is_null() || shape(value))
+}
+
 fn compare_walk(
     of: Typed<'_>,
     left: Option<&Value>,
@@ -120,12 +125,8 @@ fn compare_walk(
 ) {
     let sample = right.or(left);
     let looked_into = match sample {
-        Some(Value::Object(_)) => {
-            !of.atomic_map() && left.is_none_or(Value::is_object) && right.is_none_or(Value::is_object)
-        }
-        Some(Value::Array(_)) => {
-            granular_list(of) && left.is_none_or(Value::is_array) && right.is_none_or(Value::is_array)
-        }
+        Some(Value::Object(_)) => !of.atomic_map() && both(left, right, Value::is_object),
+        Some(Value::Array(_)) => granular_list(of) && both(left, right, Value::is_array),
         _ => false,
     };
     if !looked_into || (empty_or_null(left) && empty_or_null(right)) {

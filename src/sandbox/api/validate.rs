@@ -36,7 +36,7 @@ pub(crate) fn check(kind: &KindSpec, live: Option<&Value>, new: &Value) -> Resul
         return Err(ApiError::invalid(kind, name, &errors));
     }
     if new.to_string().len() > OBJECT_LIMIT {
-        return Err(ApiError::new(500, "", "etcdserver: request is too large"));
+        return Err(ApiError::unforeseen("etcdserver: request is too large"));
     }
     Ok(())
 }
@@ -47,6 +47,8 @@ fn metadata(kind: &KindSpec, new: &Value, errors: &mut Vec<FieldError>) {
     let label_only = matches!(kind.kind.as_str(), "Namespace" | "Service") && kind.group.is_empty();
     if name.is_empty() {
         errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+    } else if label_only && name.contains('.') {
+        errors.push(FieldError::invalid("metadata.name", &given, "must not contain dots"));
     } else if label_only && !is_dns_label(name) {
         errors.push(FieldError::invalid("metadata.name", &given, DNS_LABEL));
     } else if !label_only && !is_dns_subdomain(name) {
@@ -109,6 +111,9 @@ fn workload(kind: &KindSpec, live: Option<&Value>, new: &Value, errors: &mut Vec
     let is_empty = selector.as_object().is_none_or(serde_json::Map::is_empty);
     if selector.is_null() {
         errors.push(FieldError::required("spec.selector", ""));
+        let given = json::at(new, &["spec", "template", "metadata", "labels"]).unwrap_or(&Value::Null);
+        let why = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid("spec.template.metadata.labels", given, why));
     } else if is_empty {
         errors.push(FieldError::invalid(
             "spec.selector",
@@ -276,7 +281,7 @@ fn data(live: Option<&Value>, new: &Value, errors: &mut Vec<FieldError>) {
         .map(|(_, value)| value.len())
         .sum();
     if size > DATA_LIMIT {
-        errors.push(FieldError::too_long("", DATA_LIMIT));
+        errors.push(FieldError::too_long("[]", DATA_LIMIT));
     }
     let Some(live) = live else { return };
     if json::flag(live, &["immutable"]) {
@@ -288,6 +293,18 @@ fn data(live: Option<&Value>, new: &Value, errors: &mut Vec<FieldError>) {
     }
     if json::text(live, &["type"]) != json::text(new, &["type"]) {
         errors.push(FieldError::invalid("type", &new["type"], "field is immutable"));
+    }
+}
+
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
     }
 }
 
@@ -304,8 +321,7 @@ pub(crate) fn open_api(schema: &Value, value: &Value, path: &str, errors: &mut V
         _ => true,
     };
     if !fits {
-        let why = format!("{path} in body must be of type {wanted}: {value}");
-        errors.push(FieldError::invalid(path, value, &why));
+        errors.push(FieldError::of_type(path, wanted, go_type(value)));
         return;
     }
     let allowed = json::list(schema, &["enum"]);

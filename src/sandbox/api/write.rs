@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::json,
-    core::{Context, Reply, success},
+    core::{Context, Reply, done},
     decode, defaults,
     entries::Manager,
     error::{ApiError, FieldError},
@@ -64,7 +64,7 @@ pub(crate) fn create(store: &mut Store, context: &Context<'_>) -> Result<Reply, 
     }
     name_it(store, &kind, &mut object);
     fill_defaults(&kind, &mut object);
-    managed::updated(kind.typed(), kind.status, &Value::Null, &mut object, &context.manager(&kind));
+    managed::updated(&kind, &Value::Null, &mut object, &context.manager(&kind));
     insert(store, context, &kind, object)
 }
 
@@ -169,7 +169,7 @@ pub(crate) fn change(store: &mut Store, context: &Context<'_>) -> Result<Reply, 
 /// An apply of an object that is not there creates it, whatever `resourceVersion` the body carries.
 fn apply_new(store: &mut Store, context: &Context<'_>, kind: &Arc<KindSpec>) -> Result<Reply, ApiError> {
     let request = context.request;
-    let mut applied = decode::configuration(kind, request, request.body.clone())?;
+    let mut applied = decode::configuration(kind, request.body.clone())?;
     let uid = json::text(&applied, &["metadata", "uid"]).to_owned();
     if !uid.is_empty() {
         return Err(ApiError::conflict(
@@ -184,7 +184,7 @@ fn apply_new(store: &mut Store, context: &Context<'_>, kind: &Arc<KindSpec>) -> 
     place_in_namespace(store, kind, request, &mut applied)?;
     check_name(kind, request, &applied)?;
     let by = context.manager(kind);
-    let mut object = managed::apply(kind.typed(), kind.status, &Value::Null, &applied, &by, request.force)?;
+    let mut object = managed::apply(kind, &Value::Null, &applied, &by, request.force)?;
     json::set(&mut object, &["metadata", "name"], request.name.as_str());
     fill_defaults(kind, &mut object);
     insert(store, context, kind, object)
@@ -212,8 +212,8 @@ fn proposed(context: &Context<'_>, kind: &Arc<KindSpec>, live: &Value) -> Result
     let request = context.request;
     let by = context.manager(kind);
     if request.verb == Verb::Apply {
-        let applied = decode::configuration(kind, request, request.body.clone())?;
-        let mut new = managed::apply(kind.typed(), kind.status, live, &applied, &by, request.force)?;
+        let applied = decode::configuration(kind, request.body.clone())?;
+        let mut new = managed::apply(kind, live, &applied, &by, request.force)?;
         fill_defaults(kind, &mut new);
         return Ok(new);
     }
@@ -228,7 +228,7 @@ fn proposed(context: &Context<'_>, kind: &Arc<KindSpec>, live: &Value) -> Result
         // Defaulting from the live object comes before ownership is taken down.
         strategy::keep_apart(kind, live, &mut new, &request.subresource);
     }
-    managed::updated(kind.typed(), kind.status, live, &mut new, &by);
+    managed::updated(kind, live, &mut new, &by);
     Ok(new)
 }
 
@@ -241,7 +241,7 @@ fn patched(kind: &KindSpec, request: &Request, live: &Value) -> Result<Value, Ap
         PatchKind::Merge => patch::merge_patch(&mut new, &request.body),
         PatchKind::Json => patch::json_patch(&mut new, &request.body)?,
         PatchKind::Strategic if kind.is_custom() => {
-            return Err(super::request::unsupported_media("application/strategic-merge-patch+json"));
+            return Err(super::request::unsupported_media());
         }
         PatchKind::Strategic => patch::strategic_patch(kind.typed(), &mut new, &request.body),
     }
@@ -257,7 +257,7 @@ fn replace(
     mut new: Value,
 ) -> Result<Reply, ApiError> {
     check_base(kind, context.request, live, &mut new)?;
-    strategy::count_generation(kind, live, &mut new);
+    strategy::count_generation(kind, live, &mut new, context.request.subresource == "status");
     check(kind, Some(live), &new)?;
     if managed::same_but_for_times(live, &new) {
         return Ok(Reply::ok(live.clone()));
@@ -302,23 +302,16 @@ fn check_base(kind: &KindSpec, request: &Request, live: &Value, new: &mut Value)
         let unconditional =
             !kind.is_custom() && kind.kind != "Lease" && kind.kind != "CustomResourceDefinition";
         if request.verb == Verb::Update && !unconditional {
-            let why = "must be specified for an update";
-            return Err(ApiError::invalid(
-                kind,
-                name,
-                &[FieldError::invalid("metadata.resourceVersion", &json!(0), why)],
-            ));
+            return Err(ApiError::version_required(kind, name));
         }
     } else if named != current {
         return Err(ApiError::modified(kind, name));
     }
     if !given.is_empty() && given != uid {
         let why = "field is immutable";
-        return Err(ApiError::invalid(
-            kind,
-            name,
-            &[FieldError::invalid("metadata.uid", &json!(given), why)],
-        ));
+        let error = || FieldError::invalid("metadata.uid", &json!(given), why);
+        // It is checked twice there, and named twice among the causes.
+        return Err(ApiError::invalid(kind, name, &[error(), error()]));
     }
     json::set(new, &["metadata", "resourceVersion"], current);
     json::set(new, &["metadata", "uid"], uid);
@@ -353,7 +346,7 @@ fn rescale(
             json::set(&mut new, &["metadata", name], given);
         }
     }
-    managed::updated(kind.typed(), kind.status, live, &mut new, &context.manager(kind));
+    managed::updated(kind, live, &mut new, &context.manager(kind));
     let reply = replace(store, context, kind, live, new)?;
     Ok(Reply::ok(strategy::scale_of(&reply.object())))
 }
@@ -369,7 +362,8 @@ pub(crate) fn bind(store: &mut Store, context: &Context<'_>) -> Result<Reply, Ap
     let target = json::text(&request.body, &["target", "name"]);
     if !node.is_empty() {
         let why = format!("pod {} is already assigned to node {node:?}", request.name);
-        return Err(ApiError::conflict(&kind, &request.name, &why));
+        let door = KindSpec::free_form("", "v1", "Binding", "pods/binding");
+        return Err(ApiError::conflict(&door, &request.name, &why));
     }
     let mut new = (*live).clone();
     json::set(&mut new, &["spec", "nodeName"], target);
@@ -379,6 +373,6 @@ pub(crate) fn bind(store: &mut Store, context: &Context<'_>) -> Result<Reply, Ap
         "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": context.now,
     }));
     json::drop_nulls(&mut new);
-    let stored = store.put(&kind, new);
-    Ok(Reply::created(success(&kind, &stored)))
+    store.put(&kind, new);
+    Ok(Reply::created(done()))
 }

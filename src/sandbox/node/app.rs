@@ -17,10 +17,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{net::TcpListener, time::Instant};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
-    super::http::{serve, text},
+    super::http::{Ending, serve, text},
     behaviour::{Behaviour, MetricsPage},
 };
 
@@ -77,7 +77,7 @@ impl App {
         self: &Arc<Self>,
         address: IpAddr,
         ports: &[u16],
-        token: &CancellationToken,
+        ending: &Ending,
         servers: &TaskTracker,
         tasks: &TaskTracker,
     ) -> std::io::Result<()> {
@@ -88,7 +88,9 @@ impl App {
                 let app = app.clone();
                 async move { app.answer(request).await }
             };
-            let server = serve(listener, token.clone(), tasks.clone(), handler);
+            let (all, own) = (tasks.clone(), servers.clone());
+            let spawn = move |connection| drop(all.spawn(own.track_future(connection)));
+            let server = serve(listener, ending.clone(), spawn, handler);
             tasks.spawn(servers.track_future(server));
         }
         Ok(())

@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{super::json, app::App, behaviour::Pulled, probe::Probe};
+use super::{
+    super::{http::Ending, json},
+    app::App,
+    behaviour::Pulled,
+    probe::Probe,
+};
 
 /// Where a container is in its life.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +76,7 @@ pub(super) struct Container {
     pub(super) ready: bool,
     /// Counts runs, so that news of an earlier one is known as old.
     pub(super) run: u64,
-    pub(super) stop: CancellationToken,
+    pub(super) ending: Ending,
     /// The servers of the last run, to be awaited before their ports are opened again.
     pub(super) servers: TaskTracker,
     pub(super) app: Option<Arc<App>>,
@@ -105,7 +110,7 @@ impl Container {
             started: false,
             ready: false,
             run: 0,
-            stop: CancellationToken::new(),
+            ending: Ending::new(CancellationToken::new()),
             servers: TaskTracker::new(),
             app: None,
             past: std::collections::BTreeMap::new(),
@@ -127,7 +132,7 @@ impl Container {
 
     /// Ends the run that is under way.
     pub(super) fn end(&mut self, code: i64, reason: &'static str, message: &str, now: &str) {
-        self.stop.cancel();
+        self.ending.kill.cancel();
         let State::Running { since } = &self.state else { return };
         let message = if self.tells_log && code != 0 { message } else { "" };
         let ended = Ended {

@@ -18,7 +18,7 @@ use super::{
     probe::ProbeKind,
     status::Conditions,
 };
-use crate::sandbox::json;
+use crate::sandbox::{http::Ending, json};
 
 /// What a pod learns.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ impl Pod {
         container.servers.close();
         container.servers.wait().await;
         container.servers = TaskTracker::new();
-        container.stop = self.token.child_token();
+        container.ending = Ending::new(self.token.child_token());
         container.state = State::Running { since: now };
         let app =
             Arc::new(App::new(behaviour.clone(), container.health_paths(), seed.wrapping_add(container.run)));
@@ -197,7 +197,7 @@ impl Pod {
             exit_after: behaviour.exit_after.map(|time| self.shared.scaled(time)),
             slow: self.shared.scaled(behaviour.slow_start),
             unready: behaviour.unready_after.map(|time| self.shared.scaled(time)),
-            token: container.stop.clone(),
+            ending: container.ending.clone(),
             servers: container.servers.clone(),
         };
         // What ends at its start never comes to serving.
@@ -214,7 +214,7 @@ impl Pod {
         for _ in 0..8 {
             let address = IpAddr::V4(self.address);
             let opened =
-                run.app.listen(address, &run.ports, &run.token, &run.servers, &self.shared.tasks).await;
+                run.app.listen(address, &run.ports, &run.ending, &run.servers, &self.shared.tasks).await;
             if opened.is_ok() {
                 return true;
             }
@@ -232,7 +232,7 @@ impl Pod {
         let (news, address) = (self.news.clone(), IpAddr::V4(self.address));
         let (tasks, crash_after) = (self.shared.tasks.clone(), self.shared.crash_after);
         self.shared.tasks.spawn(async move {
-            let token = run.token.clone();
+            let token = run.ending.kill.clone();
             tokio::select! {
                 () = token.cancelled() => {}
                 () = run.live(address, crash_after, news, tasks) => {}
@@ -251,7 +251,7 @@ impl Pod {
                 .collect(),
         };
         for (kind, probe) in probes {
-            let (news, token, run) = (self.news.clone(), container.stop.clone(), container.run);
+            let (news, token, run) = (self.news.clone(), container.ending.drain.clone(), container.run);
             let (address, scale) = (IpAddr::V4(self.address), self.shared.time_scale);
             self.shared.tasks.spawn(async move {
                 let tell = |ok| News::Probed { container: at, run, kind, ok };
@@ -343,7 +343,7 @@ struct Run {
     exit_after: Option<Duration>,
     slow: Duration,
     unready: Option<Duration>,
-    token: CancellationToken,
+    ending: Ending,
     servers: TaskTracker,
 }
 
@@ -363,7 +363,7 @@ impl Run {
         }
         if !self.slow.is_zero() {
             tokio::time::sleep(self.slow).await;
-            if self.app.listen(address, &self.ports, &self.token, &self.servers, &tasks).await.is_err() {
+            if self.app.listen(address, &self.ports, &self.ending, &self.servers, &tasks).await.is_err() {
                 let _ = news.send(News::Refused { container, run }).await;
                 return;
             }

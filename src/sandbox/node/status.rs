@@ -142,6 +142,12 @@ impl Pod {
         if !hook.is_zero() {
             tokio::time::sleep(hook).await;
         }
+        // Requests under way are answered, if that does not take longer than the grace.
+        for container in &self.containers {
+            container.ending.drain.cancel();
+            container.servers.close();
+            let _ = tokio::time::timeout(grace, container.servers.wait()).await;
+        }
         let now = self.shared.clock.now_text();
         for container in &mut self.containers {
             container.end(0, "Completed", "", &now);

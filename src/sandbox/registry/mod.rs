@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    http::{serve, text},
+    http::{Ending, serve, text},
     node::{Behaviour, Pulled, Resolver},
 };
 
@@ -113,7 +113,9 @@ impl Registry {
         };
         let state = handle.state.clone();
         let handler = move |request| answer(state.clone(), address, request);
-        handle.tasks.spawn(serve(listener, handle.token.clone(), handle.tasks.clone(), handler));
+        let tasks = handle.tasks.clone();
+        let spawn = move |connection| drop(tasks.spawn(connection));
+        handle.tasks.spawn(serve(listener, Ending::new(handle.token.clone()), spawn, handler));
         Ok(Self { handle: Arc::new(handle) })
     }
 

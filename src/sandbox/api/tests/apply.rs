@@ -1,7 +1,7 @@
 //! Server-side apply, against the facts that were measured on a genuine server.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::{
@@ -153,4 +153,46 @@ async fn fields_that_do_not_exist_are_refused() {
     body["spec"]["replicsa"] = json!(1);
     let (_, message) = code(apply(&api, "idp", &body).await);
     assert!(message.contains(".spec.replicsa: field not declared in schema"), "{message}");
+}
+
+#[tokio::test]
+async fn facts_of_a_genuine_server() {
+    let server = server();
+    let api = api(&server);
+    let body: Deployment = serde_json::from_value(web(None)).unwrap();
+    let params = PostParams { field_manager: Some("poster".into()), ..PostParams::default() };
+    let made = serde_json::to_value(api.create(&params, &body).await.unwrap()).unwrap();
+    let spec = &made["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
+    assert_eq!(spec.get("."), None, "what a typed object always holds is not owned by its creator");
+    assert_eq!(spec["f:selector"], json!({}));
+
+    let annotated = Patch::Merge(json!({"metadata": {"annotations": {"a": "b"}}}));
+    let after = api.patch("web", &PatchParams::default(), &annotated).await.unwrap();
+    assert_eq!(after.metadata.generation, Some(2), "a Deployment's annotations count");
+    let after = api
+        .patch_status(
+            "web",
+            &PatchParams::default(),
+            &Patch::Merge(json!({"metadata": {"annotations": {"c": "d"}}})),
+        )
+        .await
+        .unwrap();
+    assert_eq!(after.metadata.generation, Some(2), "but not through its status");
+    assert_eq!(after.metadata.annotations.unwrap().len(), 2);
+
+    api.patch_scale("web", &PatchParams::default(), &Patch::Merge(json!({"spec": {"replicas": 5}})))
+        .await
+        .unwrap();
+    let scaled = serde_json::to_value(api.get("web").await.unwrap()).unwrap();
+    let entries = scaled["metadata"]["managedFields"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["subresource"] == "scale").unwrap();
+    assert_eq!(entry.get("time"), None);
+
+    let added = Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": [
+        {"name": "app", "env": [{"name": "Z", "value": "1"}]}, {"name": "side", "image": "s:1"},
+    ]}}}}));
+    let after = api.patch("web", &PatchParams::default(), &added).await.unwrap();
+    let names: Vec<String> =
+        after.spec.unwrap().template.spec.unwrap().containers.into_iter().map(|one| one.name).collect();
+    assert_eq!(names, ["app", "side"]);
 }
