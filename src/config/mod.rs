@@ -21,8 +21,8 @@ pub use error::{ConfigErrors, Place, Problem};
 pub use secret::{Secret, SecretError, SecretRef};
 pub use template::{ImageTemplate, NamespaceTemplate, TemplateError};
 pub use types::{
-    Claim, Cluster, ClusterAccess, Config, Credentials, Environment, Forge, Kafka, LogFormat, Platform,
-    Probe, Registry, RepoUrl, Source, StatusTarget, Webhook,
+    Claim, Cluster, ClusterAccess, Config, Credentials, Environment, Forge, Kafka, Lease, LogFormat,
+    Platform, Probe, Registry, RepoUrl, Source, StatusTarget, Webhook,
 };
 
 use reader::{Problems, Section};

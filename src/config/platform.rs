@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::Place;
 use super::reader::{At, Section};
 use super::secret::SecretRef;
 use super::template::{ImageTemplate, NamespaceTemplate};
-use super::types::{Cluster, ClusterAccess, Credentials, Environment, Kafka, Platform, Probe, Registry};
+use super::types::{
+    Cluster, ClusterAccess, Credentials, Environment, Kafka, Lease, Platform, Probe, Registry,
+};
 use crate::model::name::{EnvironmentName, Namespace};
 
 /// Reads `cluster`.
@@ -35,9 +38,30 @@ pub(super) fn cluster(mut section: Section<'_>, base: &Path) -> Option<Cluster> 
     if let (Some(context), Some(ClusterAccess::InCluster)) = (&context, &access) {
         section.problem(context.at, "context", "a context needs kubeconfig: remove it or name the file");
     }
+    let lease = section.section("lease").map_or_else(Lease::default, lease);
     section.finish();
     let home_namespace = home.map(|found| found.value).or_else(|| "idp-system".parse().ok())?;
-    Some(Cluster { name, access: access?, home_namespace })
+    Some(Cluster { name, access: access?, home_namespace, lease })
+}
+
+/// Reads `cluster.lease`. Whole seconds, since the Lease itself counts in them; three renewals in one duration, so that one that is
+/// lost or late costs nothing.
+fn lease(mut section: Section<'_>) -> Lease {
+    let default = Lease::default();
+    let (second, hour) = (Duration::from_secs(1), Duration::from_hours(1));
+    let duration = section.duration("duration", second..=hour, default.duration);
+    let third = duration / 3;
+    let renew = section.duration("renew", Duration::from_millis(100)..=hour, default.renew.min(third));
+    if duration.subsec_nanos() != 0 {
+        section.problem(section.at, "duration", "the lease counts in whole seconds: write for example 15s");
+    }
+    if renew > third {
+        let most = crate::model::duration::format(third);
+        let why = format!("three renewals must fit into the duration: write {most} or less");
+        section.problem(section.at, "renew", why);
+    }
+    section.finish();
+    Lease { duration, renew }
 }
 
 fn label(text: &str) -> Result<String, String> {

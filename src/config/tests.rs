@@ -110,6 +110,28 @@ kafka: {brokers: [kafka]}
 }
 
 #[test]
+fn a_lease_is_renewed_three_times_in_its_duration() {
+    let with = |lease: &str| SMALL.replace("in_cluster: true", &format!("in_cluster: true, lease: {lease}"));
+    let lease = |text: &str| parse(&with(text), Path::new("/")).unwrap().cluster.lease;
+    assert_eq!(lease("{}"), Lease::default());
+    assert_eq!(
+        lease("{duration: 6s}").renew,
+        Duration::from_secs(2),
+        "the default shrinks with the duration"
+    );
+    assert_eq!(lease("{duration: 1s, renew: 250ms}").renew, Duration::from_millis(250));
+    for (text, part) in [
+        ("{duration: 15s, renew: 6s}", "write 5s or less"),
+        ("{duration: 500ms}", "outside of 1s to 1h"),
+        ("{duration: 1500ms}", "whole seconds"),
+        ("{renew: 1ms}", "outside of 100ms to 1h"),
+    ] {
+        let found = problems(&with(text)).join("\n");
+        assert!(found.contains(part), "{text}: {found}");
+    }
+}
+
+#[test]
 fn one_template_for_two_environments_is_fine_where_it_names_the_environment() {
     let text = "cluster: {in_cluster: true}
 environments:

@@ -52,6 +52,23 @@ pub struct Cluster {
     pub access: ClusterAccess,
     /// Where the daemon keeps its leases and journals.
     pub home_namespace: Namespace,
+    /// How leadership passes on.
+    pub lease: Lease,
+}
+
+/// How leadership passes on when a daemon ends without giving it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// How long the next one waits after the last sign of life; whole seconds, 1s to 1h.
+    pub duration: Duration,
+    /// How often the holder shows that it lives, 100ms to a third of the duration.
+    pub renew: Duration,
+}
+
+impl Default for Lease {
+    fn default() -> Self {
+        Self { duration: Duration::from_secs(15), renew: Duration::from_secs(5) }
+    }
 }
 
 /// How a cluster is reached.

@@ -146,6 +146,8 @@ impl Daemon {
         let reporter = Reporter::new(Arc::clone(&metrics), name, outgoing, announcer, statuses);
         let lease = LeaseOptions {
             address: config.listen.to_string(),
+            duration: config.cluster.lease.duration,
+            renew: config.cluster.lease.renew,
             ..LeaseOptions::new(config.cluster.home_namespace.clone(), &config.cluster.name, identity())
         };
         let leadership = lease::spawn(cluster.calls().clone(), lease, &tasks, &sinks);
