@@ -1,3 +1,5 @@
+//! One object a row: what its kind's function makes of it.
+
 use serde_json::Value;
 
 use super::*;

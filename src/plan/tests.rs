@@ -1,3 +1,5 @@
+//! What counts as a difference, and what a plan makes of it.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -91,5 +91,5 @@ fn one(
         image_candidates: request.candidates.iter().map(ToString::to_string).collect(),
         platform: defaults,
     };
-    render::render(&declaration, &context).map_err(|error| super::pass::chain(&error))
+    render::render(&declaration, &context).map_err(|error| super::error::chain(&error))
 }

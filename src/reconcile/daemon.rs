@@ -6,30 +6,29 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clock;
 use super::compose::compose;
+use super::error::chain;
 use super::memory::Memories;
-use super::pass::{Driver, chain};
+use super::options::{identity, listen, registries, sink, ways};
+use super::pass::Driver;
 use super::queue::{self, Queue, Requests};
 use super::report::Reporter;
 use super::slots::Slots;
 use super::statuses::Statuses;
+use super::supervisor::{DaemonError, Supervisor, start};
 use crate::cluster::client::OnCall;
 use crate::cluster::home::{self, Announcer};
 use crate::cluster::lease::{self, Leadership, LeaseOptions};
 use crate::cluster::{Cluster, crd};
-use crate::config::{Config, Probe};
-use crate::event::kafka::{KafkaConfig, KafkaSink};
-use crate::event::publisher::{self, Acked, Sink};
-use crate::evidence::dial::Way;
+use crate::config::Config;
+use crate::event::publisher::{self, Acked};
 use crate::evidence::images::Images;
-use crate::evidence::observe::{Evidence, Options};
-use crate::evidence::registry::{Credentials, RegistryOptions};
+use crate::evidence::observe::Evidence;
 use crate::evidence::wake;
 use crate::model::desired::HeadUpdate;
 use crate::model::name::ReleaseKey;
@@ -44,30 +43,6 @@ const LOOKS: usize = 8;
 const STOP: Duration = Duration::from_secs(10);
 /// How long the CRD may take to be established.
 const ESTABLISHED: Duration = Duration::from_secs(30);
-
-/// Why the daemon does not start, or ends.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// A part could not be started; the sentence says which, the source why.
-    #[error("{what}")]
-    Start {
-        /// What was being done, and how to mend it.
-        what: String,
-        /// Why it failed.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A task ended that never should.
-    #[error("the task {0} ended unexpectedly")]
-    Died(&'static str),
-}
-
-fn start<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
-    what: impl Into<String>,
-) -> impl FnOnce(E) -> DaemonError {
-    let what = what.into();
-    move |source| DaemonError::Start { what, source: source.into() }
-}
 
 /// Returns the function that the cluster's client calls after every request, so that it is counted.
 pub fn count_calls(metrics: &Metrics) -> OnCall {
@@ -201,43 +176,6 @@ impl Daemon {
         if tokio::time::timeout(STOP, self.tasks.wait()).await.is_err() {
             tracing::warn!("some tasks did not end in time; what they had is in the records");
         }
-    }
-}
-
-/// Starts tasks that run as long as the daemon; one that ends before ends the daemon.
-pub struct Supervisor {
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
-    obituary: watch::Sender<Option<&'static str>>,
-}
-
-impl Supervisor {
-    /// Starts a task; it is dropped on shutdown.
-    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let (shutdown, obituary) = (self.shutdown.clone(), self.obituary.clone());
-        self.tasks.spawn(async move {
-            let task = tokio::spawn(task);
-            let abort = task.abort_handle();
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                ended = task => {
-                    if !shutdown.is_cancelled() {
-                        tracing::error!(task = name, panicked = ended.is_err(), "a task ended that never should");
-                        obituary.send_replace(Some(name));
-                    }
-                    return;
-                }
-            }
-            // Passes under way finish by themselves: the queue's task sees the same token.
-            if name != "queue" {
-                abort.abort();
-            }
-        });
-    }
-
-    /// Returns the token that ends every task.
-    pub fn shutdown(&self) -> &CancellationToken {
-        &self.shutdown
     }
 }
 
@@ -386,57 +324,4 @@ fn sources(
         });
     }
     Ok(reports)
-}
-
-fn sink(config: &Config) -> Result<Sink, DaemonError> {
-    let Some(kafka) = &config.kafka else { return Ok(Sink::Log) };
-    let mut properties = kafka.properties.clone();
-    for (name, secret) in &kafka.secret_properties {
-        let value = secret.read().map_err(start(format!("the Kafka property {name} could not be read")))?;
-        properties.insert(name.clone(), value.expose().to_owned());
-    }
-    let brokers = kafka.brokers.clone();
-    let sink = KafkaConfig { brokers, topic: kafka.topic.clone(), properties, structured: false };
-    Ok(Sink::Kafka(KafkaSink::new(sink).map_err(start("the Kafka producer could not be made"))?))
-}
-
-fn ways(config: &Config, client: &kube::Client, session: u64) -> Options {
-    let way = |probe: Probe| match probe {
-        Probe::Direct => Way::Direct,
-        Probe::Proxy => Way::Proxy(client.clone()),
-    };
-    let ways = config.environments.values().map(|e| (e.name.clone(), way(e.probe))).collect();
-    Options { ways, ..Options::new(session) }
-}
-
-fn registries(config: &Config) -> Result<RegistryOptions, DaemonError> {
-    let mut options = RegistryOptions::default();
-    for registry in config.platform.registries.values() {
-        if registry.insecure {
-            options.insecure.insert(registry.host.clone());
-        }
-        let Some(credentials) = &registry.credentials else { continue };
-        let password = credentials
-            .secret
-            .read()
-            .map_err(start(format!("the password of registry {} could not be read", registry.host)))?;
-        let credentials =
-            Credentials { username: credentials.username.clone(), password: password.expose().to_owned() };
-        options.credentials.insert(registry.host.clone(), credentials);
-    }
-    Ok(options)
-}
-
-async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), DaemonError> {
-    let what =
-        || format!("cannot listen on {}: is another daemon running, or the port not ours?", config.listen);
-    let listener = TcpListener::bind(config.listen).await.map_err(start(what()))?;
-    let address = listener.local_addr().map_err(start(what()))?;
-    Ok((listener, address))
-}
-
-/// Who this process is: its host's name, its number, and a random part, since a container's number is always 1.
-fn identity() -> String {
-    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "idpd".to_owned());
-    format!("{host}-{}-{:08x}", std::process::id(), rand::random::<u32>())
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::daemon::Supervisor;
 use super::pass::Driver;
+use super::supervisor::Supervisor;
 use crate::cluster::lease::Leadership;
 use crate::http::{self, HookSeen, HttpState, Readiness};
 use crate::source::Hints;

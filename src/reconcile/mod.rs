@@ -7,12 +7,17 @@ pub mod clock;
 mod compose;
 mod daemon;
 mod door;
+pub mod error;
 pub mod memory;
+mod options;
 pub mod pass;
 mod problem;
 pub mod queue;
+mod read;
 mod report;
 pub mod slots;
 mod statuses;
+mod supervisor;
 
-pub use daemon::{Daemon, DaemonError, Supervisor, count_calls};
+pub use daemon::{Daemon, count_calls};
+pub use supervisor::{DaemonError, Supervisor};

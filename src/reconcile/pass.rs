@@ -8,15 +8,16 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::clock;
+use super::error::{PassError, chain};
 use super::memory::{Memories, Memory};
 use super::queue::{Next, Queue};
+use super::read::Read;
 use super::report::Reporter;
 use super::slots::Slots;
 use crate::cluster::Cluster;
 use crate::cluster::apply::WriteError;
-use crate::cluster::record::{RecordError, Stored};
+use crate::cluster::record::Stored;
 use crate::cluster::revision::Owner;
-use crate::cluster::view::ViewError;
 use crate::config::Config;
 use crate::event::catalogue::EventSource;
 use crate::event::outbox;
@@ -26,7 +27,7 @@ use crate::model::desired::{Head, Identity};
 use crate::model::image::{ImageRequest, ImageState};
 use crate::model::name::{Namespace, ReleaseKey};
 use crate::model::object::ObjectKey;
-use crate::model::observed::{Known, Observed};
+use crate::model::observed::Observed;
 use crate::model::record::Record;
 use crate::model::rollout::Candidate;
 use crate::model::transition::Transition;
@@ -36,65 +37,6 @@ use crate::telemetry::metrics::Stage;
 
 /// Acknowledged events are trimmed with the next write of the record, or after this time by a write of its own.
 const TRIM_AFTER: Duration = Duration::from_secs(30);
-const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
-const BACK_OFF_LONGEST: Duration = Duration::from_mins(1);
-/// How soon a look is tried again while the watches have not seen their initial lists.
-const UNSYNCED: Duration = Duration::from_millis(100);
-/// How soon a release is looked at again for which a person must act first.
-const REFUSED: Duration = Duration::from_mins(1);
-
-/// Why a pass ended early. The variant's name is the metric's label; how soon it is tried again is one `match`.
-#[derive(Debug, thiserror::Error)]
-pub enum PassError {
-    /// The watches have not seen their initial lists.
-    #[error("the cluster is not known yet")]
-    Unsynced(#[source] ViewError),
-    /// Somebody else wrote the record or an object; everything is read again.
-    #[error("the record was written by somebody else")]
-    Conflict,
-    /// The record could not be read or stored.
-    #[error("the record could not be read or stored")]
-    Record(#[source] Box<RecordError>),
-    /// A write failed in a way that another time may mend.
-    #[error("an object could not be written")]
-    Write(#[source] Box<WriteError>),
-    /// Nothing may be done until a person acts.
-    #[error("{0}")]
-    Refused(String),
-}
-
-impl PassError {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Unsynced(_) => "unsynced",
-            Self::Conflict => "conflict",
-            Self::Record(_) => "record",
-            Self::Write(_) => "write",
-            Self::Refused(_) => "refused",
-        }
-    }
-
-    fn retry_in(&self, errors: u32) -> Duration {
-        match self {
-            Self::Unsynced(_) => UNSYNCED,
-            Self::Conflict => Duration::from_millis(20),
-            Self::Record(_) | Self::Write(_) => {
-                BACK_OFF_FIRST.saturating_mul(1 << errors.min(10)).min(BACK_OFF_LONGEST)
-            }
-            Self::Refused(_) => REFUSED,
-        }
-    }
-}
-
-impl From<RecordError> for PassError {
-    fn from(error: RecordError) -> Self {
-        match error {
-            RecordError::Conflict | RecordError::Gone => Self::Conflict,
-            other => Self::Record(Box::new(other)),
-        }
-    }
-}
-
 /// Everything that a pass needs; one for the daemon.
 pub struct Driver {
     /// The configuration.
@@ -115,14 +57,6 @@ pub struct Driver {
     pub reporter: Reporter,
     /// Tells this process's samples from another's.
     pub session: u64,
-}
-
-/// What a pass read.
-struct Read {
-    namespace: Namespace,
-    head: Head,
-    stored: Stored,
-    observed: Observed,
 }
 
 impl Driver {
@@ -202,139 +136,6 @@ impl Driver {
             self.queue.soon(release);
         }
         Ok(due.map_or(Next::Event, |at| Next::At(clock::instant(at))))
-    }
-
-    /// Reads record, head and cluster; `None` where there is nothing to run.
-    async fn read(
-        &self,
-        release: &ReleaseKey,
-        memory: &mut Memory,
-        epoch: u64,
-    ) -> Result<Option<Read>, PassError> {
-        let begun = Instant::now();
-        let places = self.cluster.view().releases(release);
-        let head = memory.head();
-        let here = places.first().map(|seen| seen.namespace.clone());
-        let wanted = head.desired().map(|desired| desired.namespace.clone());
-        let namespace = match (here.and_then(|text| text.parse::<Namespace>().ok()), wanted) {
-            (Some(here), Some(wanted)) if here != wanted => {
-                let sentence = format!(
-                    "E_MOVED: its Release is in namespace {here} and its environment's rule now says {wanted}: move it by hand, or put the rule back"
-                );
-                return Err(PassError::Refused(sentence));
-            }
-            (Some(namespace), _) | (None, Some(namespace)) => namespace,
-            (None, None) => {
-                self.forget(release);
-                return Ok(None);
-            }
-        };
-        self.refresh(release, memory, &namespace, places.first().map(|seen| seen.generation)).await?;
-        if memory
-            .stored
-            .as_ref()
-            .is_none_or(|stored| matches!(stored.contents, crate::cluster::record::Contents::Empty))
-        {
-            let Some(()) = self.found(release, memory, &namespace, &head, epoch).await? else {
-                return Ok(None);
-            };
-        }
-        let Some(stored) = memory.stored.clone() else { return Ok(None) };
-        // The owner may only now be known.
-        let head = memory.head();
-        let keys = wanted_keys(release, &namespace, &head, stored.record());
-        let mut observed =
-            self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
-        let kept: Vec<ObjectKey> = observed
-            .revisions
-            .values()
-            .filter_map(Known::present)
-            .flat_map(|revision| revision.objects.iter().map(|manifest| manifest.key.clone()))
-            .filter(|key| !observed.objects.contains_key(key))
-            .collect();
-        if !kept.is_empty() {
-            let keys: Vec<ObjectKey> = keys.into_iter().chain(kept).collect();
-            observed = self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
-        }
-        observed.refusals = memory.refusals.clone();
-        self.reporter.metrics().queue.stage(Stage::Observe, begun.elapsed());
-        Ok(Some(Read { namespace, head, stored, observed }))
-    }
-
-    /// Reads the record where it is not known, or where people changed its `spec`.
-    async fn refresh(
-        &self,
-        release: &ReleaseKey,
-        memory: &mut Memory,
-        namespace: &Namespace,
-        generation: Option<u64>,
-    ) -> Result<(), PassError> {
-        let known = memory.stored.as_ref().map(|stored| stored.generation);
-        let gone = generation.is_none() && known.is_some();
-        if known.is_some() && !gone && known >= generation {
-            return Ok(());
-        }
-        let stored = self.cluster.read_record(release, namespace).await?;
-        let same = match (&stored, &memory.stored) {
-            (Some(new), Some(old)) => new.uid == old.uid && new.raw_status == old.raw_status,
-            _ => false,
-        };
-        if !same {
-            memory.working = None;
-        }
-        memory.stored = stored;
-        Ok(())
-    }
-
-    /// There is no record: a first deploy, or a record that was lost.
-    async fn found(
-        &self,
-        release: &ReleaseKey,
-        memory: &mut Memory,
-        namespace: &Namespace,
-        head: &Head,
-        epoch: u64,
-    ) -> Result<Option<()>, PassError> {
-        let Head::Known(desired) = head else { return Ok(None) };
-        let keys = wanted_keys(release, namespace, head, None);
-        let observed = self.cluster.observe(release, namespace, &keys).await.map_err(PassError::Unsynced)?;
-        match observed.namespace {
-            Known::Present(()) => {}
-            Known::Unknown => {
-                return Err(PassError::Refused(format!("namespace {namespace} could not be read")));
-            }
-            Known::Absent => self.make_namespace(release, namespace).await?,
-        }
-        let owner = Owner { release, namespace, team: &desired.team };
-        let rebuilt = rollout::rebuild(release, desired, &observed, epoch, clock::now());
-        if let Some(keep) = &rebuilt.keep {
-            self.cluster.execute(owner, keep).await.map_err(|error| PassError::Write(Box::new(error)))?;
-        }
-        let stored = self.cluster.create_record(owner).await?;
-        let mut record = rebuilt.record;
-        let source = self.event_source(&stored, namespace);
-        for transition in &rebuilt.transitions {
-            outbox::outbox_push(&mut record, &source, transition);
-        }
-        let stored = self.cluster.store_record(release, &stored, &record).await?;
-        self.reporter.report(release, namespace, &stored, &record, &rebuilt.transitions);
-        memory.working = None;
-        memory.stored = Some(stored);
-        Ok(Some(()))
-    }
-
-    async fn make_namespace(&self, release: &ReleaseKey, namespace: &Namespace) -> Result<(), PassError> {
-        let environment = self.config.environments.get(&release.environment);
-        if environment.is_some_and(|environment| environment.create_namespace) {
-            let made = self.cluster.ensure_namespace(namespace).await;
-            return made.map_err(|error| {
-                PassError::Refused(format!("namespace {namespace} could not be created: {error}"))
-            });
-        }
-        Err(PassError::Refused(format!(
-            "namespace {namespace} does not exist: create it, or set create_namespace for environment {}",
-            release.environment
-        )))
     }
 
     fn decide(
@@ -481,43 +282,13 @@ impl Driver {
         known.map(|identity| (identity.clone(), self.images.state_of(release, identity))).collect()
     }
 
-    fn event_source(&self, stored: &Stored, namespace: &Namespace) -> EventSource {
+    pub(super) fn event_source(&self, stored: &Stored, namespace: &Namespace) -> EventSource {
         EventSource {
             release_uid: stored.uid.clone(),
             cluster: self.config.cluster.name.clone(),
             namespace: namespace.to_string(),
         }
     }
-
-    /// Neither a source nor the cluster knows the release any more.
-    fn forget(&self, release: &ReleaseKey) {
-        self.evidence.assign(release, None);
-        self.images.want(release, &[]);
-        self.reporter.forget(release);
-        for waiting in self.slots.note(release, None) {
-            self.queue.soon(&waiting);
-        }
-    }
-}
-
-/// The objects that a pass must know about: what the inventory has, what the head asks for, and the two Deployments.
-fn wanted_keys(
-    release: &ReleaseKey,
-    namespace: &Namespace,
-    head: &Head,
-    record: Option<&Record>,
-) -> Vec<ObjectKey> {
-    let mut keys =
-        vec![view::stable_key(release, namespace.as_str()), view::canary_key(release, namespace.as_str())];
-    keys.extend(record.into_iter().flat_map(|record| record.inventory.keys().cloned()));
-    keys.extend(
-        head.desired()
-            .into_iter()
-            .flat_map(|desired| desired.objects.iter().map(|manifest| manifest.key.clone())),
-    );
-    keys.sort();
-    keys.dedup();
-    keys
 }
 
 fn key_of(write: &Write) -> Option<&ObjectKey> {
@@ -526,15 +297,4 @@ fn key_of(write: &Write) -> Option<&ObjectKey> {
         Write::Scale { key, .. } | Write::Delete { key, .. } => Some(key),
         Write::SaveRevision { .. } | Write::MarkRevision { .. } | Write::DropRevision { .. } => None,
     }
-}
-
-/// Returns an error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        sentence = format!("{sentence}: {error}");
-        cause = error.source();
-    }
-    sentence
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::pass::chain;
+use super::error::chain;
 use crate::config::{Config, Forge as Spoken, StatusTarget};
 use crate::event::status::{statuses_of, statuses_of_problems};
 use crate::event::status_sink::{Forge, ForgeTarget, StatusSink, Token};

@@ -4,7 +4,7 @@
 //! servers ([`node`]), an image registry ([`registry`]) and a load generator ([`load`]). [`Sandbox`] wires the first four
 //! together; each can be used alone, the node and the load generator against a genuine server too.
 //!
-//! What comes in: a seed, a clock, a scale of time. What goes out: a [`kube::Client`], on request a URL for kubectl.
+//! In: a seed, a clock, a scale of time. Out: a [`kube::Client`], on request a URL for kubectl. May use: `model`, the network.
 //!
 //! It behaves as a genuine cluster does; a difference is a bug of the sandbox. Where the kinds of
 //! `idp.dev` come from is not known here: they are registered, or declared by a `CustomResourceDefinition`.

@@ -42,7 +42,7 @@ pub async fn run(args: &DemoArgs, output: &Output) -> Exit {
     match tell(args, output, &teller).await {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("error: {}", crate::reconcile::pass::chain(&error));
+            eprintln!("error: {}", crate::reconcile::error::chain(&error));
             Exit::Bad
         }
     }

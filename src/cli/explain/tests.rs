@@ -1,3 +1,5 @@
+//! What `idp explain` says in each state, word for word.
+
 use serde_json::{Value, json};
 
 use super::super::fixtures::{self as at, noon, record, view};

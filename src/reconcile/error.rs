@@ -1,0 +1,77 @@
+//! Why a pass ended early, and how soon it is tried again.
+
+use std::time::Duration;
+
+use crate::cluster::apply::WriteError;
+use crate::cluster::record::RecordError;
+use crate::cluster::view::ViewError;
+
+const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
+const BACK_OFF_LONGEST: Duration = Duration::from_mins(1);
+/// How soon a look is tried again while the watches have not seen their initial lists.
+const UNSYNCED: Duration = Duration::from_millis(100);
+/// How soon a release is looked at again for which a person must act first.
+const REFUSED: Duration = Duration::from_mins(1);
+
+/// Why a pass ended early. The variant's name is the metric's label; how soon it is tried again is one `match`.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The watches have not seen their initial lists.
+    #[error("the cluster is not known yet")]
+    Unsynced(#[source] ViewError),
+    /// Somebody else wrote the record or an object; everything is read again.
+    #[error("the record was written by somebody else")]
+    Conflict,
+    /// The record could not be read or stored.
+    #[error("the record could not be read or stored")]
+    Record(#[source] Box<RecordError>),
+    /// A write failed in a way that another time may mend.
+    #[error("an object could not be written")]
+    Write(#[source] Box<WriteError>),
+    /// Nothing may be done until a person acts.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl PassError {
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Unsynced(_) => "unsynced",
+            Self::Conflict => "conflict",
+            Self::Record(_) => "record",
+            Self::Write(_) => "write",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    pub(super) fn retry_in(&self, errors: u32) -> Duration {
+        match self {
+            Self::Unsynced(_) => UNSYNCED,
+            Self::Conflict => Duration::from_millis(20),
+            Self::Record(_) | Self::Write(_) => {
+                BACK_OFF_FIRST.saturating_mul(1 << errors.min(10)).min(BACK_OFF_LONGEST)
+            }
+            Self::Refused(_) => REFUSED,
+        }
+    }
+}
+
+impl From<RecordError> for PassError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Conflict | RecordError::Gone => Self::Conflict,
+            other => Self::Record(Box::new(other)),
+        }
+    }
+}
+
+/// Returns an error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        sentence = format!("{sentence}: {error}");
+        cause = error.source();
+    }
+    sentence
+}

@@ -1,0 +1,191 @@
+//! The first step of a pass: record, head and cluster, as values. A record that is not there is made or rebuilt here.
+
+use crate::cluster::record::{Contents, Stored};
+use crate::cluster::revision::Owner;
+use crate::event::outbox;
+use crate::model::desired::Head;
+use crate::model::name::{Namespace, ReleaseKey};
+use crate::model::object::ObjectKey;
+use crate::model::observed::{Known, Observed};
+use crate::model::record::Record;
+use crate::rollout::{self, view};
+use crate::telemetry::metrics::Stage;
+
+use super::clock;
+use super::error::PassError;
+use super::memory::Memory;
+use super::pass::Driver;
+use tokio::time::Instant;
+
+/// What a pass read.
+pub(super) struct Read {
+    pub namespace: Namespace,
+    pub head: Head,
+    pub stored: Stored,
+    pub observed: Observed,
+}
+
+impl Driver {
+    /// Reads record, head and cluster; `None` where there is nothing to run.
+    pub(super) async fn read(
+        &self,
+        release: &ReleaseKey,
+        memory: &mut Memory,
+        epoch: u64,
+    ) -> Result<Option<Read>, PassError> {
+        let begun = Instant::now();
+        let places = self.cluster.view().releases(release);
+        let head = memory.head();
+        let here = places.first().map(|seen| seen.namespace.clone());
+        let wanted = head.desired().map(|desired| desired.namespace.clone());
+        let namespace = match (here.and_then(|text| text.parse::<Namespace>().ok()), wanted) {
+            (Some(here), Some(wanted)) if here != wanted => {
+                let sentence = format!(
+                    "E_MOVED: its Release is in namespace {here} and its environment's rule now says {wanted}: move it by hand, or put the rule back"
+                );
+                return Err(PassError::Refused(sentence));
+            }
+            (Some(namespace), _) | (None, Some(namespace)) => namespace,
+            (None, None) => {
+                self.forget(release);
+                return Ok(None);
+            }
+        };
+        self.refresh(release, memory, &namespace, places.first().map(|seen| seen.generation)).await?;
+        if memory.stored.as_ref().is_none_or(|stored| matches!(stored.contents, Contents::Empty)) {
+            let Some(()) = self.found(release, memory, &namespace, &head, epoch).await? else {
+                return Ok(None);
+            };
+        }
+        let Some(stored) = memory.stored.clone() else { return Ok(None) };
+        // The owner may only now be known.
+        let head = memory.head();
+        let keys = wanted_keys(release, &namespace, &head, stored.record());
+        let mut observed =
+            self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
+        let kept: Vec<ObjectKey> = observed
+            .revisions
+            .values()
+            .filter_map(Known::present)
+            .flat_map(|revision| revision.objects.iter().map(|manifest| manifest.key.clone()))
+            .filter(|key| !observed.objects.contains_key(key))
+            .collect();
+        if !kept.is_empty() {
+            let keys: Vec<ObjectKey> = keys.into_iter().chain(kept).collect();
+            observed = self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
+        }
+        observed.refusals = memory.refusals.clone();
+        self.reporter.metrics().queue.stage(Stage::Observe, begun.elapsed());
+        Ok(Some(Read { namespace, head, stored, observed }))
+    }
+
+    /// Reads the record where it is not known, or where people changed its `spec`.
+    async fn refresh(
+        &self,
+        release: &ReleaseKey,
+        memory: &mut Memory,
+        namespace: &Namespace,
+        generation: Option<u64>,
+    ) -> Result<(), PassError> {
+        let known = memory.stored.as_ref().map(|stored| stored.generation);
+        let gone = generation.is_none() && known.is_some();
+        if known.is_some() && !gone && known >= generation {
+            return Ok(());
+        }
+        let stored = self.cluster.read_record(release, namespace).await?;
+        let same = match (&stored, &memory.stored) {
+            (Some(new), Some(old)) => new.uid == old.uid && new.raw_status == old.raw_status,
+            _ => false,
+        };
+        if !same {
+            memory.working = None;
+        }
+        memory.stored = stored;
+        Ok(())
+    }
+
+    /// There is no record: a first deploy, or a record that was lost.
+    async fn found(
+        &self,
+        release: &ReleaseKey,
+        memory: &mut Memory,
+        namespace: &Namespace,
+        head: &Head,
+        epoch: u64,
+    ) -> Result<Option<()>, PassError> {
+        let Head::Known(desired) = head else { return Ok(None) };
+        let keys = wanted_keys(release, namespace, head, None);
+        let observed = self.cluster.observe(release, namespace, &keys).await.map_err(PassError::Unsynced)?;
+        match observed.namespace {
+            Known::Present(()) => {}
+            Known::Unknown => {
+                return Err(PassError::Refused(format!("namespace {namespace} could not be read")));
+            }
+            Known::Absent => self.make_namespace(release, namespace).await?,
+        }
+        let owner = Owner { release, namespace, team: &desired.team };
+        let rebuilt = rollout::rebuild(release, desired, &observed, epoch, clock::now());
+        if let Some(keep) = &rebuilt.keep {
+            self.cluster.execute(owner, keep).await.map_err(|error| PassError::Write(Box::new(error)))?;
+        }
+        let stored = self.cluster.create_record(owner).await?;
+        let mut record = rebuilt.record;
+        let source = self.event_source(&stored, namespace);
+        for transition in &rebuilt.transitions {
+            outbox::outbox_push(&mut record, &source, transition);
+        }
+        let stored = self.cluster.store_record(release, &stored, &record).await?;
+        self.reporter.report(release, namespace, &stored, &record, &rebuilt.transitions);
+        memory.working = None;
+        memory.stored = Some(stored);
+        Ok(Some(()))
+    }
+
+    pub(super) async fn make_namespace(
+        &self,
+        release: &ReleaseKey,
+        namespace: &Namespace,
+    ) -> Result<(), PassError> {
+        let environment = self.config.environments.get(&release.environment);
+        if environment.is_some_and(|environment| environment.create_namespace) {
+            let made = self.cluster.ensure_namespace(namespace).await;
+            return made.map_err(|error| {
+                PassError::Refused(format!("namespace {namespace} could not be created: {error}"))
+            });
+        }
+        Err(PassError::Refused(format!(
+            "namespace {namespace} does not exist: create it, or set create_namespace for environment {}",
+            release.environment
+        )))
+    }
+
+    /// Neither a source nor the cluster knows the release any more.
+    fn forget(&self, release: &ReleaseKey) {
+        self.evidence.assign(release, None);
+        self.images.want(release, &[]);
+        self.reporter.forget(release);
+        for waiting in self.slots.note(release, None) {
+            self.queue.soon(&waiting);
+        }
+    }
+}
+
+/// The objects that a pass must know about: what the inventory has, what the head asks for, and the two Deployments.
+fn wanted_keys(
+    release: &ReleaseKey,
+    namespace: &Namespace,
+    head: &Head,
+    record: Option<&Record>,
+) -> Vec<ObjectKey> {
+    let mut keys =
+        vec![view::stable_key(release, namespace.as_str()), view::canary_key(release, namespace.as_str())];
+    keys.extend(record.into_iter().flat_map(|record| record.inventory.keys().cloned()));
+    keys.extend(
+        head.desired()
+            .into_iter()
+            .flat_map(|desired| desired.objects.iter().map(|manifest| manifest.key.clone())),
+    );
+    keys.sort();
+    keys.dedup();
+    keys
+}
