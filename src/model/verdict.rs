@@ -141,8 +141,10 @@ impl fmt::Display for Verdict {
         if let Some(limit) = limit {
             parts.push(format!("limit {}", number(self.gate, *limit)));
         }
-        if let Some(samples) = samples {
-            parts.push(format!("{samples} samples"));
+        // Where there is none the reason says so.
+        if let Some(samples) = samples.filter(|samples| *samples > 0) {
+            let noun = if samples == 1 { "sample" } else { "samples" };
+            parts.push(format!("{samples} {noun}"));
         }
         if let Some(seconds) = window_seconds {
             parts.push(format!("over {}", duration::rough(Duration::from_secs(*seconds))));
@@ -164,5 +166,8 @@ mod tests {
             verdict.to_string(),
             "error_rate fail: the candidate fails too many requests (value 5.10 %, limit 1.00 %, 1234 samples, over 2m)"
         );
+        let one = Numbers { samples: Some(1), ..Numbers::default() };
+        let verdict = Verdict::pass(Gate::HealthCheck, "the pod answers").with(one);
+        assert_eq!(verdict.to_string(), "health_check pass: the pod answers (1 sample)");
     }
 }
