@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::record::Record;
+use crate::model::record::{Record, Sync};
 use crate::model::rollout::StageState;
 use crate::model::samples::Tally;
 
@@ -14,7 +14,10 @@ pub fn must_store(before: &Record, after: &Record) -> bool {
 
 fn durable(record: &Record) -> Record {
     let mut record = record.clone();
-    record.message.clear();
+    // Why a declaration cannot be used is all that a person has of it; other sentences follow from what is compared.
+    if record.sync != Sync::Invalid || record.rollout.is_some() {
+        record.message.clear();
+    }
     record.real_weight = 0;
     for condition in &mut record.conditions {
         condition.message.clear();

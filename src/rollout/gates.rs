@@ -193,7 +193,8 @@ impl Stage<'_> {
     ) -> Option<Verdict> {
         let Some(samples) = samples else { return self.silent(Gate::ErrorRate) };
         if let Traffic::Unknown { reason } = &samples.candidate {
-            return if samples.source.is_none() && elapsed(self.begun(), self.now) < self.blind_after() {
+            // At first nobody was asked yet, whatever source an earlier stage chose.
+            return if elapsed(self.begun(), self.now) < self.blind_after() {
                 None
             } else {
                 Some(Verdict::unknown(Gate::ErrorRate, reason.clone()))
@@ -213,9 +214,11 @@ impl Stage<'_> {
                 Some(TrafficSource::Probes) => "our own probes",
                 Some(TrafficSource::PodMetrics) | None => "the pods' metrics",
             };
-            return Some(
-                Verdict::pass(Gate::ErrorRate, format!("within the limit by {source}")).with(numbers),
-            );
+            let reason = match mine.requests {
+                0 => format!("no requests yet by {source}"),
+                _ => format!("within the limit by {source}"),
+            };
+            return Some(Verdict::pass(Gate::ErrorRate, reason).with(numbers));
         }
         if statistics::both_exceed(mine, theirs, limit) == Some(true) {
             let reason = "stable fails too many requests as well: an outage that hits both says nothing of the candidate";
@@ -308,7 +311,7 @@ pub fn traffic(policy: &Policy, seen: Tally) -> Traffics {
 #[allow(clippy::cast_precision_loss)] // Counts beyond 2^52 are refused as absurd where they are read.
 fn rate_numbers(tally: Tally, limit: f64, window: Duration) -> Numbers {
     let value = (tally.requests > 0).then(|| tally.errors as f64 / tally.requests as f64);
-    let window_seconds = (!window.is_zero()).then_some(window.as_secs());
+    let window_seconds = Some(window.as_secs()).filter(|seconds| *seconds > 0);
     Numbers { value, limit: Some(limit), samples: Some(tally.requests), window_seconds }
 }
 
@@ -318,7 +321,8 @@ fn crash_sentence(pod: &PodView) -> String {
         Some(code) => format!("{}, exit code {code}", stopped.reason),
         None => stopped.reason.clone(),
     });
-    format!("pod {} restarted {} times ({cause})", pod.name, pod.restarts)
+    let times = if pod.restarts == 1 { "once".to_owned() } else { format!("{} times", pod.restarts) };
+    format!("pod {} restarted {times} ({cause})", pod.name)
 }
 
 /// Returns the time from `from` to `to`; zero if it runs backwards.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::gates::{self, Evaluation, Traffics, elapsed};
-use super::machine::{Machine, STORE_EVERY, next_stage};
+use super::machine::{Machine, STORE_EVERY, is_canary, next_stage};
 use super::size::{self, Pair};
 use crate::model::policy::Policy;
 use crate::model::rollout::{Phase, Rollout};
@@ -194,9 +194,11 @@ impl Machine<'_> {
     /// Says that a step passed, with what was asked and what the pods really were.
     pub fn say_stepped(&mut self, rollout: &Rollout, verdict: Verdict, real: u8) {
         let Some(candidate) = rollout.candidate.version().cloned() else { return };
-        let of = u32::try_from(rollout.policy.steps.len()).unwrap_or(u32::MAX).max(1);
+        // A first deploy or a rolling one has the whole share in one step, whatever the file says of canaries.
+        let steps = if is_canary(rollout) { rollout.policy.steps.as_slice() } else { &[] };
+        let of = u32::try_from(steps.len()).unwrap_or(u32::MAX).max(1);
         let step = rollout.step.saturating_add(1).min(of);
-        let asked = rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
+        let asked = steps.get(rollout.step as usize).map_or(100, |step| step.weight);
         let sizes = self.sizes().spec;
         let all = sizes.stable.saturating_add(sizes.candidate);
         let share = if real == asked {
