@@ -215,6 +215,22 @@ impl Diagnostics {
         self.0.iter()
     }
 
+    /// Returns the errors as one line for a status, an event or a log: the first few, each with its line, its code and its remedy.
+    pub fn sentence(&self) -> String {
+        let errors = || self.0.iter().filter(|finding| finding.severity == Severity::Error);
+        let told = errors().take(TOLD).map(|Diagnostic { code, place, what, fix, repaired, .. }| {
+            let fix = if fix.is_empty() { String::new() } else { format!(": {fix}") };
+            let mended = if repaired.is_some() { "; `idp validate` prints the file mended" } else { "" };
+            format!("line {}: {what} ({code}){fix}{mended}", place.line)
+        });
+        let mut told: Vec<String> = told.collect();
+        let more = errors().count().saturating_sub(TOLD);
+        if more > 0 {
+            told.push(format!("and {more} more"));
+        }
+        told.join("; ")
+    }
+
     /// Tells whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -249,6 +265,8 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// Errors that one sentence tells.
+const TOLD: usize = 3;
 /// Findings of one file that are shown at most.
 const SHOWN: usize = 100;
 
@@ -295,5 +313,25 @@ impl Findings {
         let mut list = self.list.into_inner();
         list.sort_by_key(|finding| (finding.code == Code::More, finding.place));
         Diagnostics(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_tells_the_first_errors_and_how_many_more_there_are() {
+        let findings = Findings::new("f");
+        for line in 1..=5 {
+            let place = Place { line, column: 3, length: 1 };
+            findings.add(Diagnostic::error(Code::UnknownKey, place, "no key `x`").fix("remove it"));
+        }
+        let sentence = findings.finish().sentence();
+        assert!(
+            sentence.starts_with("line 1: no key `x` (E_UNKNOWN_KEY): remove it; line 2: "),
+            "{sentence}"
+        );
+        assert!(sentence.ends_with("; and 2 more") && !sentence.contains("line 4"), "{sentence}");
     }
 }

@@ -27,12 +27,12 @@ pub fn compose(config: &Arc<Config>) -> Compose {
 fn declared(request: &DeclareRequest, known: &[EnvironmentName]) -> Result<Declared, Refused> {
     let spec = declare::parse(&request.path, &request.bytes).map_err(|diagnostics| Refused {
         service: declare::service_name_of(&request.bytes),
-        message: diagnostics.to_string(),
+        message: diagnostics.sentence(),
     })?;
     let refused = |message: String| Refused { service: Some(spec.service().clone()), message };
     let unknown = declare::check_environments(&spec, known);
     if unknown.has_errors() {
-        return Err(refused(unknown.to_string()));
+        return Err(refused(unknown.sentence()));
     }
     if let Some(other) = spec.named_environments().find(|name| !request.environments.contains(name)) {
         return Err(refused(format!("source {} may not claim environment {other}", request.source)));
@@ -49,7 +49,7 @@ fn rendered(request: &RenderRequest, config: &Config, defaults: &PlatformDefault
     let spec = match declare::parse(&request.path, &request.bytes) {
         Ok(spec) => spec,
         Err(diagnostics) => {
-            let refuse = |name: &EnvironmentName| (name.clone(), Err(diagnostics.to_string()));
+            let refuse = |name: &EnvironmentName| (name.clone(), Err(diagnostics.sentence()));
             return request.environments.iter().map(refuse).collect();
         }
     };
@@ -77,7 +77,7 @@ fn one(
 ) -> Result<Desired, String> {
     let environment =
         config.environments.get(name).ok_or_else(|| format!("environment {name} is not known"))?;
-    let declaration = spec.resolve(name).map_err(|diagnostics| diagnostics.to_string())?;
+    let declaration = spec.resolve(name).map_err(|diagnostics| diagnostics.sentence())?;
     let namespace = environment
         .namespace
         .render(spec.service(), spec.team(), name)
