@@ -40,12 +40,10 @@ fn main() -> ExitCode {
         }
     };
     if arguments.check {
-        let sources = config.sources.len();
-        println!(
-            "{}: right; {sources} sources, {} environments",
-            arguments.config.display(),
-            config.environments.len()
-        );
+        let (sources, environments) = (config.sources.len(), config.environments.len());
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let (sources, environments) = (count(sources, "source"), count(environments, "environment"));
+        println!("{}: right; {sources}, {environments}", arguments.config.display());
         return ExitCode::SUCCESS;
     }
     match run(&arguments, config) {

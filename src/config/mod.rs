@@ -27,7 +27,7 @@ pub use types::{
 
 use reader::{Problems, Section};
 
-/// Reads and checks a configuration file, and that every secret it names can be read. Paths in it are relative to its folder.
+/// Reads and checks a configuration file, and that the kubeconfig and every secret it names can be read. Paths in it are relative to its folder.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let whole = |message: String| {
         let mut errors = ConfigErrors::one(Problem::new(Place::START, "", message));
@@ -41,7 +41,9 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         errors.file = Some(path.to_owned());
         errors
     })?;
-    match unreadable_secrets(&config) {
+    let mut problems = unreadable_secrets(&config);
+    problems.extend(unreadable_kubeconfig(&config));
+    match problems {
         problems if problems.is_empty() => Ok(config),
         problems => Err(ConfigErrors { file: Some(path.to_owned()), problems }),
     }
@@ -103,6 +105,13 @@ fn default_cache_dir() -> PathBuf {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
     cache.unwrap_or_else(std::env::temp_dir).join("idp")
+}
+
+fn unreadable_kubeconfig(config: &Config) -> Option<Problem> {
+    let ClusterAccess::Kubeconfig { path, .. } = &config.cluster.access else { return None };
+    let error = std::fs::File::open(path).err()?;
+    let message = format!("{} cannot be read: {error}", path.display());
+    Some(Problem::new(Place::START, "cluster.kubeconfig", message))
 }
 
 fn unreadable_secrets(config: &Config) -> Vec<Problem> {

@@ -1,5 +1,7 @@
 //! Log lines: how they are set up, and the one line that each transition gets.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::model::transition::Transition;
@@ -35,7 +37,10 @@ pub enum LogError {
 pub fn init(filter: &str, format: Format) -> Result<(), LogError> {
     let parsed = EnvFilter::try_new(filter)
         .map_err(|source| LogError::Filter { filter: filter.chars().take(200).collect(), source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = std::io::stderr().is_terminal() && !refused;
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(parsed).with_ansi(colour).with_writer(std::io::stderr);
     match format {
         Format::Human => builder.try_init(),
         Format::Json => builder.json().flatten_event(true).try_init(),
