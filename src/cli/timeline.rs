@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::explain::{Explanation, pause};
-use super::output::{Tone, clean, paint};
+use super::output::{Tone, clean, paint, wrap};
 use super::{Exit, fleet};
 use crate::model::duration::rough;
 use crate::model::record::Record;
@@ -18,7 +18,7 @@ pub struct Line {
     pub at: Timestamp,
     /// The rollout's number.
     pub rollout: u64,
-    /// One word: `started`, `phase`, `step`, `ready`, `passed`, `verdict`, `ending`, `frozen` or `ended`.
+    /// One word: `started`, `image`, `phase`, `step`, `ready`, `verdict`, `passed`, `frozen`, `ending` or `ended`.
     pub kind: &'static str,
     /// The sentence.
     pub text: String,
@@ -86,6 +86,9 @@ impl Lines {
         {
             self.push("image", Some(Tone::Good), format!("resolved to {}", version.image.digest.short()));
         }
+        if earlier.is_some_and(|earlier| earlier.passed != now.passed) {
+            self.push("passed", Some(Tone::Good), now.passed.clone());
+        }
         if earlier.is_none_or(|earlier| earlier.phase != now.phase) {
             self.push("phase", fleet::tone(now.phase.name()), now.phase.name().to_owned());
         }
@@ -105,9 +108,6 @@ impl Lines {
             };
             self.push("ready", None, format!("all pods ready, {watched}"));
         }
-        if earlier.is_some_and(|earlier| earlier.passed != now.passed) {
-            self.push("passed", Some(Tone::Good), now.passed.clone());
-        }
         self.verdicts(earlier, now);
         if let (Some(_), None) = (now.frozen_since, earlier.and_then(|e| e.frozen_since)) {
             self.push(
@@ -125,8 +125,9 @@ impl Lines {
         for (gate, verdict) in &now.stage.verdicts {
             let former = earlier.filter(|e| e.stage.number == now.stage.number);
             let former = former.and_then(|e| e.stage.verdicts.get(gate));
-            // Numbers move with every sample; the answer is the news.
-            if former.map(|f: &Verdict| f.answer) != Some(verdict.answer) {
+            // Numbers move with every sample; the answer is the news, once it rests on something. What ends a step was just said.
+            let news = former.and_then(answer) != answer(verdict) && answer(verdict).is_some();
+            if news && !now.passed.ends_with(&verdict.to_string()) {
                 let tone = match verdict.answer {
                     Answer::Pass => Tone::Good,
                     Answer::Unknown => Tone::Busy,
@@ -145,6 +146,12 @@ impl Lines {
     }
 }
 
+/// What a gate says; a pass without a sample says nothing yet.
+fn answer(verdict: &Verdict) -> Option<Answer> {
+    let empty = verdict.answer == Answer::Pass && verdict.numbers.samples == Some(0);
+    (!empty).then_some(verdict.answer)
+}
+
 fn step(rollout: &Rollout, record: &Record) -> String {
     format!(
         "{} of {}: asked {} %, real {} %",
@@ -157,9 +164,19 @@ fn step(rollout: &Rollout, record: &Record) -> String {
 
 /// Renders a line for people.
 pub fn text(line: &Line, colour: bool) -> String {
-    let said = clean(&line.text);
-    let said = line.tone.map_or_else(|| said.clone(), |tone| paint(&said, tone, colour));
-    format!("{}  #{} {:<8} {said}", line.at.strftime("%H:%M:%S"), line.rollout, line.kind)
+    format!("{}  {}", line.at.strftime("%H:%M:%S"), told(line, usize::MAX, colour).join(""))
+}
+
+/// Renders what a line says without its time, wrapped to `width`: later lines begin under the sentence.
+pub fn told(line: &Line, width: usize, colour: bool) -> Vec<String> {
+    let head = format!("#{} {:<8} ", line.rollout, line.kind);
+    let indent = head.chars().count();
+    let said = wrap(&clean(&line.text), width.saturating_sub(indent));
+    let lines = said.iter().enumerate().map(|(index, part)| {
+        let part = line.tone.map_or_else(|| part.clone(), |tone| paint(part, tone, colour));
+        if index == 0 { format!("{head}{part}") } else { format!("{}{part}", " ".repeat(indent)) }
+    });
+    lines.collect()
 }
 
 /// The bar of a running rollout.

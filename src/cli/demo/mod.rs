@@ -19,12 +19,12 @@ use self::summary::{Ended, Summary};
 use self::tell::Teller;
 use self::witness::Witness;
 use self::world::{DemoError, IMAGE, RELEASE, World, part};
-use super::{Exit, Format, Output};
+use super::{Exit, Output};
 use crate::model::record::Record;
 use crate::model::rollout::Outcome;
 
-/// The longest that one chapter may take.
-const CHAPTER: Duration = Duration::from_mins(1);
+/// The longest that one chapter may take, on a machine that is busy with other things too.
+const CHAPTER: Duration = Duration::from_mins(3);
 /// How long a commit that must start nothing is watched.
 const QUIET: Duration = Duration::from_millis(1500);
 
@@ -38,7 +38,7 @@ pub struct DemoArgs {
 
 /// Tells the story. [`Exit::Good`] only if everything went as told.
 pub async fn run(args: &DemoArgs, output: &Output) -> Exit {
-    let teller = Teller::new(output.format == Format::Table, output.colour);
+    let teller = Teller::new(*output);
     match tell(args, output, &teller).await {
         Ok(exit) => exit,
         Err(error) => {
@@ -70,7 +70,9 @@ async fn tell(args: &DemoArgs, output: &Output, teller: &Teller) -> Result<Exit,
         .map_err(|_| DemoError::Story("the events did not all come back from the broker".to_owned()))?;
     let record = records.borrow().clone();
     let summary = witness.notes(|notes| Summary::new(&ended, notes, record.as_ref(), begun.elapsed()));
-    output.show(&summary, |output| summary.text(output.colour)).map_err(part("printing the summary"))?;
+    output
+        .show(&summary, |output| summary.text(output.width, output.colour))
+        .map_err(part("printing the summary"))?;
     if args.keep {
         teller.addresses(&world)?;
         let _ = tokio::signal::ctrl_c().await;

@@ -20,8 +20,8 @@ deploy:
       pause: 2s
   healthcheck:
     path: /health
-    interval: 250ms
-    timeout: 200ms
+    interval: 1s
+    timeout: 900ms
     threshold: 3
   rollback:
     auto: true

@@ -10,9 +10,16 @@ use serde_json::Value;
 
 use super::story::CHAPTERS;
 use super::witness::{Notes, Seen};
-use crate::cli::output::{Tone, paint};
+use crate::cli::output::{Tone, clean, paint, wrap};
 use crate::model::record::Record;
 use crate::model::rollout::Outcome;
+
+/// The timings: the name in the data, what a person is told, the unit.
+const TIMINGS: [(&str, &str, &str); 3] = [
+    ("push_to_applied_ms", "the branch moves → the candidate is written (median)", "ms"),
+    ("failure_to_rolled_back_ms", "a gate fails → only stable runs (median)", "ms"),
+    ("total_seconds", "the whole demo", "s"),
+];
 
 /// One ended rollout.
 #[derive(Debug, Clone, Serialize)]
@@ -98,24 +105,21 @@ impl Summary {
     }
 
     /// Renders the last screen.
-    pub fn text(&self, colour: bool) -> String {
-        let mut text = String::from("\n■ What happened\n");
+    pub fn text(&self, width: u16, colour: bool) -> String {
+        let mut text = String::from("\n■ What became of it\n");
         for ended in &self.rollouts {
             let tone = if ended.outcome == Outcome::Promoted { Tone::Good } else { Tone::Bad };
             let outcome = paint(&format!("{:<10}", ended.outcome.name()), tone, colour);
-            let _ =
-                writeln!(text, "  #{} {outcome} {:5.1} s  {}", ended.number, ended.seconds, ended.verdict);
+            let head = format!("  #{} {outcome} {:5.1} s  ", ended.number, ended.seconds);
+            hang(&mut text, &head, 24, &ended.verdict, width);
         }
         for held in &self.held {
             let identity = held.identity.get(..12).unwrap_or(&held.identity);
-            let _ = writeln!(
-                text,
-                "  held: {identity} of rollout #{}; `idp rollout retry` gives it a second chance",
-                held.rollout
-            );
+            let said =
+                format!("version {identity} of rollout #{} does not start again by itself", held.rollout);
+            hang(&mut text, "  held  ", 8, &said, width);
         }
-        let _ =
-            writeln!(text, "\n■ {} events came back from the broker, each once, in order", self.events.len());
+        let _ = writeln!(text, "\n■ {} events, read back from the broker", self.events.len());
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for kind in &self.events {
             *counts.entry(kind).or_default() += 1;
@@ -124,17 +128,25 @@ impl Summary {
             let _ = writeln!(text, "  {count:3} × {kind}");
         }
         let _ = writeln!(text, "\n■ How long it took");
-        for (name, value) in &self.timings {
-            let _ = writeln!(text, "  {:<28} {value}", name.replace('_', " "));
+        for (name, title, unit) in TIMINGS {
+            if let Some(value) = self.timings.get(name) {
+                let _ = writeln!(text, "  {title:<58} {value:8.1} {unit}");
+            }
         }
-        let verdict = if self.as_told() {
-            paint("Everything went as told.", Tone::Good, colour)
+        let (verdict, tone) = if self.as_told() {
+            ("Everything went as told.", Tone::Good)
         } else {
-            paint("Not everything went as told.", Tone::Bad, colour)
+            ("Not everything went as told.", Tone::Bad)
         };
-        let _ = write!(text, "\n{verdict}");
+        let _ = write!(text, "\n{}", paint(verdict, tone, colour));
         text
     }
+}
+
+/// Writes a text behind a head of so many characters; its further lines begin where the first one does.
+fn hang(out: &mut String, head: &str, indent: usize, text: &str, width: u16) {
+    let lines = wrap(&clean(text), usize::from(width).saturating_sub(indent));
+    let _ = writeln!(out, "{head}{}", lines.join(&format!("\n{}", " ".repeat(indent))));
 }
 
 /// Tells whether the terminal event of the last rollout is among the events.

@@ -5,28 +5,33 @@ use tokio::time::Instant;
 use super::is_good;
 use super::story::Chapter;
 use super::world::{DemoError, NAMESPACE, World};
-use crate::cli::output::{self, Tone, paint};
+use crate::cli::output::{self, Format, Output, Tone, clean, paint, wrap};
 use crate::cli::timeline::{self, Line};
 use crate::model::rollout;
+
+/// What stands before a line of the timeline: the seconds since the demo began.
+const MARGIN: usize = 9;
 
 /// Prints the story; cheap to clone.
 #[derive(Clone)]
 pub struct Teller {
     loud: bool,
     colour: bool,
+    width: usize,
     begun: Instant,
 }
 
 impl Teller {
-    /// `loud`: for people; else nothing is said.
-    pub fn new(loud: bool, colour: bool) -> Self {
-        Self { loud, colour, begun: Instant::now() }
+    /// For people; where data is asked for, nothing is said.
+    pub fn new(output: Output) -> Self {
+        let loud = output.format == Format::Table;
+        Self { loud, colour: output.colour, width: usize::from(output.width), begun: Instant::now() }
     }
 
     fn say(&self, text: &str) {
         if self.loud {
             // Who closed the pipe has read enough.
-            let _ = output::print(&format!("{text}\n"));
+            let _ = output::print(text);
         }
     }
 
@@ -37,12 +42,10 @@ impl Teller {
     /// Says what is about to start.
     pub fn opening(&self) {
         self.say("idp demo: a cluster, a Git repository, a registry, a broker and the daemon, all in this process.");
-        self.say(
-            &self.paint(
-                "Every line below is a change of the Release object, as it was recorded.",
-                Tone::Faint,
-            ),
-        );
+        self.say(&self.paint(
+            "Each line of a rollout is a change of its Release object, as it was recorded.",
+            Tone::Faint,
+        ));
     }
 
     /// Says what is merged.
@@ -55,7 +58,11 @@ impl Teller {
     /// Tells one change.
     pub fn line(&self, line: &Line) {
         let seconds = self.begun.elapsed().as_secs_f64();
-        self.say(&format!("  {seconds:5.1}s {}", timeline::text(line, self.colour)));
+        let told = timeline::told(line, self.width.saturating_sub(MARGIN), self.colour);
+        for (index, part) in told.iter().enumerate() {
+            let margin = if index == 0 { format!("{seconds:6.1}s  ") } else { " ".repeat(MARGIN) };
+            self.say(&format!("{margin}{part}"));
+        }
     }
 
     /// Tells how a rollout ended.
@@ -67,7 +74,11 @@ impl Teller {
 
     /// Tells that nothing started, and why.
     pub fn quiet(&self, message: &str) {
-        self.say(&format!("  ✓ no rollout: {message}"));
+        let message = &clean(&format!("no rollout: {message}"));
+        for (index, part) in wrap(message, self.width.saturating_sub(4)).iter().enumerate() {
+            let mark = if index == 0 { "  ✓ " } else { "    " };
+            self.say(&format!("{mark}{part}"));
+        }
     }
 
     /// Prints where everything is.
