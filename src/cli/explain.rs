@@ -12,15 +12,15 @@ use kube::Client;
 use serde::Serialize;
 
 use super::fleet::{ReleaseView, Seen};
-use super::output::{Tone, clean, paint};
+use super::output::{Tone, clean, paint, wrap};
 use super::table::{Cell, render};
 use super::{CliError, Exit, Output, connect};
 use crate::model::duration;
 use crate::model::record::Record;
 use crate::model::rollout::{HeldVersion, Hold, Summary};
 
-/// After so many times a parked version waits for a person.
-pub const PARKED_TIMES: u32 = 5;
+/// Held versions that are listed for people; the data have all.
+const SHOWN: usize = 3;
 
 /// Where a release stands, in sentences.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -134,10 +134,15 @@ pub fn text(explanation: &Explanation, width: u16, colour: bool) -> String {
     say("why", &explanation.why);
     say("unblocks", &explanation.unblocks);
     say("next", &explanation.next);
-    for (title, sentences) in [("gate", &explanation.verdicts), ("held", &explanation.held)] {
-        for sentence in sentences {
-            say(title, sentence);
-        }
+    for verdict in &explanation.verdicts {
+        say("gate", verdict);
+    }
+    for held in explanation.held.iter().take(SHOWN) {
+        say("held", held);
+    }
+    let more = explanation.held.len().saturating_sub(SHOWN);
+    if more > 0 {
+        say("", &format!("and {more} more: -o json lists all"));
     }
     if let Some(last) = &explanation.last {
         say("last", last);
@@ -178,7 +183,8 @@ fn hold(number: u64, held: &HeldVersion, now: Timestamp) -> String {
     let age = since(held.since, now);
     let word = match held.hold {
         Hold::Held => "held".to_owned(),
-        Hold::Parked => format!("parked, time {} of {PARKED_TIMES}", held.times),
+        Hold::Parked if held.times > 1 => format!("parked, time {},", held.times),
+        Hold::Parked => "parked".to_owned(),
     };
     format!("{} ({word} for {age}, rollout #{number}): {}", held.identity.short(), held.verdict)
 }
@@ -209,22 +215,6 @@ fn by(at: Timestamp, now: Timestamp) -> String {
 /// Adds a duration; a time beyond the calendar's end is that end.
 fn after(at: Timestamp, wait: Duration) -> Timestamp {
     at.checked_add(wait).unwrap_or(Timestamp::MAX)
-}
-
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let Some(line) = lines.last_mut() else { break };
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
-            lines.push(word.to_owned());
-        } else {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

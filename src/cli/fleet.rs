@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::explain::explain;
 use super::output::Tone;
 use crate::model::LABEL_ENVIRONMENT;
+use crate::model::change::CommitId;
 use crate::model::record::{Health, Record, SCHEMA, Sync};
 
 /// What is readable of a release's status.
@@ -114,6 +115,8 @@ fn fill(row: &mut Row, record: &Record, now: Timestamp) {
     if let Some(version) = running {
         let name = version.image.repository.rsplit('/').next().unwrap_or_default();
         let tag = version.image.tag.as_deref().unwrap_or_else(|| version.image.digest.short());
+        // A tag is mostly a commit id, and columns are narrow.
+        let tag = tag.parse::<CommitId>().map_or_else(|_| tag.to_owned(), |id| id.short().to_owned());
         row.image = format!("{name}:{tag}");
     }
     if record.schema > SCHEMA {

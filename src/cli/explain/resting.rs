@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{Answer, PARKED_TIMES, by, since};
+use super::{Answer, by, since};
 use crate::model::change::CommitId;
 use crate::model::desired::Mode;
 use crate::model::record::{Health, Record, Sync};
 use crate::model::rollout::{HeldVersion, Hold};
+use crate::model::verdict::Gate;
+use crate::rollout::hold::PARKED_TIMES;
 
 pub(super) fn answer(record: &Record, now: Timestamp) -> Answer {
     if record.sync == Sync::Invalid {
@@ -104,7 +106,7 @@ fn not_again(record: &Record, held: &HeldVersion, now: Timestamp) -> Answer {
             next_at: None,
             commands: vec!["retry"],
         },
-        Hold::Parked if held.times >= PARKED_TIMES => Answer {
+        Hold::Parked if held.times > PARKED_TIMES => Answer {
             why: format!(
                 "{commit} was parked {} times and waits for a person, because {verdict}; {}",
                 held.times,
@@ -116,14 +118,22 @@ fn not_again(record: &Record, held: &HeldVersion, now: Timestamp) -> Answer {
             commands: vec!["retry"],
         },
         Hold::Parked => {
-            let wait = held.not_before.map(|at| format!(", not before {}", by(at, now))).unwrap_or_default();
+            let when = held.not_before.map_or_else(|| "soon".to_owned(), |at| by(at, now));
+            // Only of an image can be seen that it has come; room and data show by trying.
+            let (unblocks, next) = match verdict.gate {
+                Gate::Image => (
+                    "its image in the registry",
+                    format!("starts again once its image is there, {when} at the earliest"),
+                ),
+                _ => ("time", format!("tried again {when}")),
+            };
             Answer {
                 why: format!(
                     "{commit} is parked, because nothing was proven: {verdict}; {}",
                     running(record, now)
                 ),
-                unblocks: "its cause gone, `retry`, or a commit that changes the version".to_owned(),
-                next: format!("starts again when its cause is seen gone{wait}"),
+                unblocks: format!("{unblocks}, `retry`, or a commit that changes the version"),
+                next,
                 next_at: held.not_before,
                 commands: vec!["retry"],
             }

@@ -173,14 +173,14 @@ fn held_and_parked() {
     check(
         &at::not_again("parked", 2, Some("2026-01-01T12:20:00Z")),
         &format!("bbbbbbbbbb is parked, because nothing was proven: {verdict}; aaaaaaaaaa is stable for 2h"),
-        "its cause gone, `retry`, or a commit that changes the version",
-        "starts again when its cause is seen gone, not before in 20m (12:20:00 UTC)",
+        "time, `retry`, or a commit that changes the version",
+        "tried again in 20m (12:20:00 UTC)",
         Some("2026-01-01T12:20:00Z"),
     );
     check(
-        &at::not_again("parked", 5, None),
+        &at::not_again("parked", 6, None),
         &format!(
-            "bbbbbbbbbb was parked 5 times and waits for a person, because {verdict}; aaaaaaaaaa is stable for 2h"
+            "bbbbbbbbbb was parked 6 times and waits for a person, because {verdict}; aaaaaaaaaa is stable for 2h"
         ),
         "`retry`, or a commit that changes the version",
         "nothing by itself",
