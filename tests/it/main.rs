@@ -1,4 +1,5 @@
 //! The integration suite: one binary, so that what it starts is shared, and one module a subject.
 
 mod hygiene;
+mod sandbox;
 mod stack;
