@@ -2,4 +2,5 @@
 
 mod genuine;
 mod hygiene;
+mod sandbox;
 mod stack;

@@ -1,0 +1,123 @@
+//! The daemon is killed again and again at its writes, before and after their effect, and started anew each time: the same end, the
+//! same events, nothing twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use idp::model::rollout::Outcome;
+use idp::sandbox::Fault;
+use tokio_util::sync::CancellationToken;
+
+use super::process::AGENT;
+use super::world::{FIRST, GOOD, ROLLED_BACK, Setup, World};
+
+/// How a series of kills goes: each life of the daemon ends at its `write`-th write (counted from 1; leases and Kubernetes events
+/// left out), for `lives` lives.
+#[derive(Clone, Copy)]
+struct Kills {
+    lives: u64,
+    write: u64,
+    after_effect: bool,
+}
+
+/// Lets a rollout run under kills, until it ended.
+async fn under_kills(world: &mut World, number: u64, wanted: Outcome, kills: Kills) {
+    for _ in 0..kills.lives {
+        let token = arm(world, kills);
+        let ended = async || world.record().await.history.contains_key(&number).then_some(());
+        let over = tokio::select! {
+            () = token.cancelled() => false,
+            () = world.find("the rollout ends", ended) => true,
+        };
+        world.kill();
+        world.sandbox.server().clear_faults();
+        world.expire_lease().await;
+        world.start_daemon().await;
+        if over {
+            break;
+        }
+    }
+    world.ends(number, wanted).await;
+}
+
+/// Sets the trap for the present life. The server stops answering it from then on: the dead do not write.
+fn arm(world: &World, kills: Kills) -> CancellationToken {
+    let token = CancellationToken::new();
+    let (trap, count) = (token.clone(), Arc::new(AtomicU64::new(0)));
+    world.sandbox.server().inject(move |request| {
+        if request.user_agent != AGENT {
+            return None;
+        }
+        if trap.is_cancelled() {
+            return Some(Fault::Hang);
+        }
+        if !request.verb.is_mutating() || matches!(request.kind.as_str(), "Lease" | "Event" | "Namespace" | "CustomResourceDefinition") {
+            return None;
+        }
+        let number = count.fetch_add(1, Ordering::Relaxed) + 1;
+        (number == kills.write).then(|| Fault::Kill { token: trap.clone(), after_effect: kills.after_effect })
+    });
+    token
+}
+
+async fn good_and_bad(kills: Kills) {
+    let mut world = World::deployed(Setup::default()).await;
+    let good = world.merge("two", "healthy");
+    under_kills(&mut world, 2, Outcome::Promoted, kills).await;
+    world.merge("three", "crash");
+    under_kills(&mut world, 3, Outcome::RolledBack, kills).await;
+    world.is_sound(2).await;
+    assert_eq!(world.image().await, world.image_of(&good));
+    assert_eq!(world.all_events().await, [FIRST.as_slice(), &GOOD, &ROLLED_BACK].concat());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_after_the_effect_of_every_write() {
+    good_and_bad(Kills { lives: 40, write: 1, after_effect: true }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_the_effect_of_every_second_write() {
+    good_and_bad(Kills { lives: 20, write: 2, after_effect: false }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_the_effect_of_every_third_write() {
+    good_and_bad(Kills { lives: 15, write: 3, after_effect: false }).await;
+}
+
+/// The very first deploy: the record itself does not exist yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_during_a_first_deploy() {
+    let mut world = World::start(Setup::default()).await;
+    world.repository.put(".idp/deploy.yaml", super::world::declaration("web"));
+    let kills = Kills { lives: 20, write: 1, after_effect: true };
+    let mut token = arm(&world, kills);
+    let first = world.merge("one", "healthy");
+    for _ in 0..kills.lives {
+        let ended = async || {
+            let record = world.release("web").await?.1;
+            record.history.contains_key(&1).then_some(())
+        };
+        let over = tokio::select! {
+            () = token.cancelled() => false,
+            () = world.find("the first deploy ends", ended) => true,
+        };
+        world.kill();
+        world.sandbox.server().clear_faults();
+        if over {
+            break;
+        }
+        world.expire_lease().await;
+        token = arm(&world, kills);
+        world.start_daemon().await;
+    }
+    world.sandbox.server().clear_faults();
+    world.restart().await;
+    world.ends(1, Outcome::Promoted).await;
+    assert_eq!(world.image().await, world.image_of(&first));
+    assert_eq!(world.ledger.ever_named("Deployment", "web"), 1);
+    assert_eq!(world.ledger.ever_named("Service", "web"), 1);
+    assert_eq!(world.ledger.ever_named("Release", "web"), 1);
+    assert_eq!(world.all_events().await, FIRST);
+}

@@ -1,0 +1,18 @@
+//! The whole daemon on the in-process sandbox, with faults: driver, cluster, sources, evidence and events together.
+
+mod api_faults;
+mod broker;
+mod broker_down;
+mod claims;
+mod declarations;
+mod drift;
+mod images;
+mod kills;
+mod ledger;
+mod lost_record;
+mod modes;
+mod no_help;
+mod process;
+mod repository;
+mod webhooks;
+mod world;
