@@ -1,0 +1,278 @@
+//! What a pass costs in CPU time, and the pure decisions in it.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use criterion::Criterion;
+use idp::cluster::Cluster;
+use idp::declare;
+use idp::model::desired::{Desired, Head};
+use idp::model::name::{EnvironmentName, Namespace, ReleaseKey};
+use idp::model::observed::Observed;
+use idp::model::record::Record;
+use idp::model::samples::{CheckTally, Samples, Tally, Track, Traffic, TrafficSource};
+use idp::render::{self, PlatformDefaults, RenderContext};
+use idp::rollout::{Inputs, advance, effects, must_store, view};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::bed::{Bed, NAMESPACE, SERVICE};
+use super::reaction::{WATCHED, bed, push};
+use super::table::{Figure, Times, print, show};
+
+const POKES: u32 = 400;
+
+/// Everything that a decision rests on, as a running canary has it.
+struct Scene {
+    release: ReleaseKey,
+    namespace: Namespace,
+    record: Record,
+    head: Head,
+    observed: Observed,
+    samples: Samples,
+}
+
+/// The pure decisions, then whole passes, on a canary that is being observed.
+pub async fn costs() -> Result<()> {
+    // At a scale of 0.01 a probe every 10 s would be one every 100 ms, and its news would be passes of their own.
+    let calm = WATCHED.replace("250ms", "10s").replace("200ms", "1s");
+    let mut bed = bed(&calm, 0.1).await?;
+    let (commit, ..) = push(&mut bed, 0, "healthy").await?;
+    bed.until("the canary is observed", |record| {
+        record.rollout.as_ref().is_some_and(|rollout| rollout.stage.ready_at.is_some())
+    })
+    .await?;
+    let scene = capture(&bed, &calm, &commit).await?;
+    tokio::task::block_in_place(|| decisions(&scene))?;
+    passes(bed).await
+}
+
+fn decisions(scene: &Scene) -> Result<()> {
+    let Scene { release, namespace, record, head, observed, samples } = scene;
+    let (images, commands) = (BTreeMap::new(), BTreeMap::new());
+    let input = Inputs {
+        release,
+        namespace,
+        head,
+        waiting: head.desired(),
+        direct: None,
+        images: &images,
+        observed,
+        samples: Some(samples),
+        commands: &commands,
+        suspended: false,
+        slot: true,
+        session: samples.session,
+        epoch: record.epoch,
+        now: samples.last_at,
+    };
+    let next = advance(record, &input).record;
+    let text = serde_json::to_string(record)?;
+    let parse = timed("read the record's JSON", || serde_json::from_str::<Record>(black_box(&text)).is_ok());
+    let goal = |limit: u64| (Some(Duration::from_micros(limit)), None);
+    let figures = [
+        Figure {
+            what: "advance",
+            times: timed("advance", || advance(black_box(record), &input)),
+            goals: goal(50),
+        },
+        Figure {
+            what: "effects",
+            times: timed("effects", || effects(&mut black_box(&next).clone(), &input)),
+            goals: (None, None),
+        },
+        Figure {
+            what: "is it worth a write?",
+            times: timed("must_store", || must_store(black_box(record), black_box(&next))),
+            goals: (None, None),
+        },
+    ];
+    let title = format!(
+        "The pure decisions of a pass (a record of {} bytes, {} pods)",
+        text.len(),
+        observed.pods.len()
+    );
+    print(&title, "against: read the same record from its JSON", &parse, &figures);
+    Ok(())
+}
+
+/// Measures with criterion's warm-up and batches; each batch's mean is one time.
+fn timed<T>(name: &str, mut work: impl FnMut() -> T) -> Times {
+    let mut times = Vec::new();
+    let mut criterion = Criterion::default()
+        .without_plots()
+        .sample_size(50)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    criterion.bench_function(name, |bencher| {
+        bencher.iter_custom(|count| {
+            let begun = Instant::now();
+            for _ in 0..count {
+                black_box(work());
+            }
+            let took = begun.elapsed();
+            times.push(took / u32::try_from(count.max(1)).unwrap_or(u32::MAX));
+            took
+        });
+    });
+    // The warm-up's are among them, at the front.
+    Times::new(times.split_off(times.len().saturating_sub(50)))
+}
+
+/// Reads the scene out of a running bed, through the same rooms as a pass.
+async fn capture(bed: &Bed, declaration: &str, commit: &str) -> Result<Scene> {
+    let release: ReleaseKey = "checkout.production".parse()?;
+    let namespace: Namespace = NAMESPACE.parse()?;
+    let cluster = Cluster::new(bed.sandbox.server().client_as("scene"), Arc::new(|_: &ReleaseKey| {}));
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    cluster.watch(&tasks, &stop);
+    cluster.view().synced().wait_for(|synced| *synced).await?;
+    let stored = cluster.read_record(&release, &namespace).await?.context("there is no record")?;
+    let record = stored.record().context("the record cannot be read")?.clone();
+    let mut keys: Vec<_> = record.inventory.keys().cloned().collect();
+    keys.extend([view::stable_key(&release, NAMESPACE), view::canary_key(&release, NAMESPACE)]);
+    let observed = cluster.observe(&release, &namespace, &keys).await?;
+    stop.cancel();
+    let desired = desired(&release, &namespace, &record, declaration, commit)?;
+    let samples = samples(&record, &observed)?;
+    let head = Head::Known(Box::new(desired));
+    Ok(Scene { release, namespace, record, head, observed, samples })
+}
+
+fn desired(
+    release: &ReleaseKey,
+    namespace: &Namespace,
+    record: &Record,
+    declaration: &str,
+    commit: &str,
+) -> Result<Desired> {
+    let environment: EnvironmentName = release.environment.clone();
+    let spec = declare::parse(".idp/deploy.yaml", declaration.as_bytes())?;
+    let declaration = spec.resolve(&environment)?;
+    let candidate = record.rollout.as_ref().context("no rollout runs")?.candidate.clone();
+    let platform = PlatformDefaults {
+        image: Some("127.0.0.1:5000/shop/checkout".to_owned()),
+        ..PlatformDefaults::default()
+    };
+    let context = RenderContext {
+        release: release.clone(),
+        namespace: namespace.clone(),
+        source: record.source.clone(),
+        revision: candidate.revision().clone(),
+        watched_tree: "tree".to_owned(),
+        image_candidates: vec![commit.to_owned()],
+        platform: &platform,
+    };
+    let desired = render::render(&declaration, &context)?;
+    Ok(Desired { identity: candidate.identity().clone(), ..desired })
+}
+
+fn samples(record: &Record, observed: &Observed) -> Result<Samples> {
+    let rollout = record.rollout.as_ref().context("no rollout runs")?;
+    let last_at = rollout.stage.ready_at.unwrap_or(Timestamp::UNIX_EPOCH);
+    let checks = observed.pods.iter().map(|pod| {
+        let track = if pod.track == "canary" { Track::Candidate } else { Track::Stable };
+        let tally = CheckTally {
+            track,
+            pod: pod.name.clone(),
+            passed_in_row: 20,
+            failed_in_row: 0,
+            asked: 20,
+            failed: 0,
+            last_failure: None,
+            last_at,
+        };
+        (pod.uid.clone(), tally)
+    });
+    Ok(Samples {
+        rollout: rollout.number,
+        stage: rollout.stage.number,
+        session: 1,
+        last_at,
+        checks: checks.collect(),
+        source: Some(TrafficSource::PodMetrics),
+        candidate: Traffic::Seen(Tally { requests: 1_000, errors: 2 }),
+        stable: Traffic::Seen(Tally { requests: 3_000, errors: 5 }),
+    })
+}
+
+/// The CPU time of a pass: what the process takes for so many pokes, with the daemon and without it.
+async fn passes(bed: Bed) -> Result<()> {
+    let somebody = bed.sandbox.server().client_as("somebody");
+    poke(&somebody, 0).await?;
+    let (before, begun) = (passed(&bed), cpu()?);
+    for number in 1..=POKES {
+        poke(&somebody, number).await?;
+    }
+    let (with, passes) = (cpu()?.saturating_sub(begun), passed(&bed).0 - before.0);
+    let Bed { daemon, sandbox, .. } = bed;
+    daemon.stop().await;
+    let begun = cpu()?;
+    for number in 1..=POKES {
+        poke(&somebody, POKES + number).await?;
+    }
+    let without = cpu()?.saturating_sub(begun);
+    sandbox.stop().await;
+    let each = with.saturating_sub(without) / u32::try_from(passes.max(1))?;
+    let goal = if each <= Duration::from_millis(2) { "met" } else { "MISSED" };
+    println!("\nA pass that finds news and nothing to do, in CPU time ({POKES} changes, {passes} passes)");
+    println!("  CPU of a pass, the watch event that caused it included: {}  goal ≤ 2 ms {goal}", show(each));
+    println!(
+        "  against: the sandbox's own CPU for one change: {}; ratio {:.1}x",
+        show(without / POKES),
+        each.as_secs_f64() / (without / POKES).as_secs_f64().max(1e-9)
+    );
+    Ok(())
+}
+
+/// Changes something that is news to a pass and none of its business.
+async fn poke(client: &Client, number: u32) -> Result<()> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    let body = json!({"metadata": {"annotations": {"example.com/poke": number.to_string()}}});
+    api.patch(SERVICE, &PatchParams::default(), &Patch::Merge(body)).await?;
+    // Passes are one a release at a time: faster pokes would share one.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    Ok(())
+}
+
+/// Passes so far, and how long they took together.
+fn passed(bed: &Bed) -> (u64, f64) {
+    let text = bed.daemon.metrics().render();
+    let value = |name: &str| {
+        let lines = text.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // A count.
+    let count = value("idp_pass_duration_seconds_count") as u64;
+    (count, value("idp_pass_duration_seconds_sum"))
+}
+
+/// Prints how long the passes of a bed took, its writes and their answers included.
+pub fn print_passes(bed: &Bed) {
+    let (count, seconds) = passed(bed);
+    #[allow(clippy::cast_precision_loss)] // A few thousand.
+    let each = Duration::from_secs_f64(seconds / count.max(1) as f64);
+    println!(
+        "  {count} passes took {} each on average, their writes and the sandbox's answers included",
+        show(each)
+    );
+}
+
+/// The CPU time of this process so far, user and system, in steps of 10 ms.
+fn cpu() -> Result<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The name, in brackets, may hold anything.
+    let fields = stat.rsplit(')').next().context("no fields")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks: u64 = ticks.sum::<std::result::Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}

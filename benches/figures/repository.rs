@@ -1,0 +1,73 @@
+//! A bare repository on disk with one branch, `main`, written with the library that the daemon reads it with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use gix::objs::Tree;
+use gix::objs::tree::{Entry, EntryKind};
+
+/// See the module.
+pub struct Repository {
+    path: PathBuf,
+    files: BTreeMap<String, String>,
+    head: Option<gix::ObjectId>,
+}
+
+impl Repository {
+    /// Makes an empty one.
+    pub fn create(path: &Path) -> Result<Self> {
+        gix::init_bare(path)?;
+        Ok(Self { path: path.to_owned(), files: BTreeMap::new(), head: None })
+    }
+
+    /// Returns where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes files, at most one folder deep, over those of the last commit, and a commit of them; returns its id. No branch shows it
+    /// before [`Self::merge`].
+    pub fn write(&mut self, message: &str, files: &[(&str, &str)]) -> Result<String> {
+        self.files.extend(files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())));
+        let repository = gix::open(&self.path)?;
+        let mut folders: BTreeMap<&str, Vec<Entry>> = BTreeMap::new();
+        for (path, text) in &self.files {
+            let (folder, name) = path.split_once('/').unwrap_or(("", path));
+            let oid = repository.write_blob(text)?.detach();
+            let entry = Entry { mode: EntryKind::Blob.into(), filename: name.into(), oid };
+            folders.entry(folder).or_default().push(entry);
+        }
+        let mut root = folders.remove("").unwrap_or_default();
+        for (folder, mut entries) in folders {
+            entries.sort();
+            let oid = repository.write_object(&Tree { entries })?.detach();
+            root.push(Entry { mode: EntryKind::Tree.into(), filename: folder.into(), oid });
+        }
+        root.sort();
+        let tree = repository.write_object(&Tree { entries: root })?.detach();
+        let author = gix::actor::Signature {
+            name: "Ada".into(),
+            email: "ada@example.com".into(),
+            time: gix::date::Time { seconds: 1_767_225_600, offset: 0 },
+        };
+        let mut buffer = gix::date::parse::TimeBuf::default();
+        let author = author.to_ref(&mut buffer);
+        let commit = repository.new_commit_as(author, author, message, tree, self.head)?.id;
+        self.head = Some(commit);
+        Ok(commit.to_string())
+    }
+
+    /// Moves `main` to the last written commit.
+    pub fn merge(&self) -> Result<()> {
+        let Some(head) = self.head else { return Ok(()) };
+        let any = gix::refs::transaction::PreviousValue::Any;
+        gix::open(&self.path)?.reference("refs/heads/main", head, any, "merge")?;
+        Ok(())
+    }
+}
+
+/// Opens a repository and reads the id that `main` has: what is the least that anybody who looks must do.
+pub fn read_head(path: &Path) -> Result<gix::ObjectId> {
+    Ok(gix::open(path)?.find_reference("refs/heads/main")?.into_fully_peeled_id()?.detach())
+}
