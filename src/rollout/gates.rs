@@ -214,9 +214,11 @@ impl Stage<'_> {
                 Some(TrafficSource::Probes) => "our own probes",
                 Some(TrafficSource::PodMetrics) | None => "the pods' metrics",
             };
-            let reason = match mine.requests {
-                0 => format!("no requests yet by {source}"),
-                _ => format!("within the limit by {source}"),
+            let above = numbers.value.is_some_and(|value| value > limit);
+            let reason = match (mine.requests, above) {
+                (0, _) => format!("no requests yet by {source}"),
+                (_, true) => format!("above the limit by {source}, but so few requests may be chance"),
+                (_, false) => format!("within the limit by {source}"),
             };
             return Some(Verdict::pass(Gate::ErrorRate, reason).with(numbers));
         }

@@ -25,7 +25,7 @@ const TOPIC: &str = "idp.deployments";
 /// Probes, grace periods and back-offs of the sandbox's pods run so much faster than declared.
 const TIME_SCALE: f64 = 0.1;
 /// Requests a second that the load generator sends.
-const RATE: f64 = 400.0;
+const RATE: f64 = 600.0;
 
 /// Why the demo could not go on.
 #[derive(Debug, thiserror::Error)]

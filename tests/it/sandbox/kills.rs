@@ -51,7 +51,9 @@ fn arm(world: &World, kills: Kills) -> CancellationToken {
         if trap.is_cancelled() {
             return Some(Fault::Hang);
         }
-        if !request.verb.is_mutating() || matches!(request.kind.as_str(), "Lease" | "Event" | "Namespace" | "CustomResourceDefinition") {
+        if !request.verb.is_mutating()
+            || matches!(request.kind.as_str(), "Lease" | "Event" | "Namespace" | "CustomResourceDefinition")
+        {
             return None;
         }
         let number = count.fetch_add(1, Ordering::Relaxed) + 1;
