@@ -243,7 +243,9 @@ fn for_people_it_is_wrapped_and_indented() {
 fn the_page_of_states_has_these_sentences() {
     let page = include_str!("../../../docs/states.md");
     let mut invalid = at::stable();
-    (invalid["sync"], invalid["message"]) = (json!("Invalid"), json!("line 3: unknown key `replica`"));
+    let message =
+        ".idp/deploy.yaml: line 3: `workload` has no key `replica` (E_UNKNOWN_KEY): did you mean `replicas`?";
+    (invalid["sync"], invalid["message"]) = (json!("Invalid"), json!(message));
     let mut baking = at::watched();
     baking["rollout"]["phase"] = json!("Baking");
     baking["rollout"]["stage"]["credited"] = json!("30s");
