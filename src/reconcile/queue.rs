@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -14,6 +15,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::name::ReleaseKey;
+
+/// kube's scheduler counts in milliseconds and rounds up, so what is due now would wait for its next tick, and a rollout is a chain
+/// of such passes. What was due this long ago does not wait.
+const AT_ONCE: Duration = Duration::from_millis(2);
 
 /// The sending half; cheap to clone. Memory is bounded by the number of releases: a key that waits already is not sent again.
 #[derive(Clone)]
@@ -49,8 +54,10 @@ impl Queue {
     pub fn soon(&self, release: &ReleaseKey) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.insert(release.clone()) {
+            let now = Instant::now();
+            let run_at = now.checked_sub(AT_ONCE).unwrap_or(now);
             // The receiver is gone only when the daemon stops.
-            let request = ScheduleRequest { message: release.clone(), run_at: Instant::now() };
+            let request = ScheduleRequest { message: release.clone(), run_at };
             let _ = self.requests.send(request);
         }
     }
@@ -114,9 +121,34 @@ where
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
-    use std::time::Duration;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_now_does_not_wait_for_the_next_tick() {
+        let (queue, requests) = Queue::new();
+        let keys: [ReleaseKey; 2] = ["a.b", "c.d"].map(|key| key.parse().unwrap());
+        let shutdown = CancellationToken::new();
+        let asked = RefCell::new(Instant::now());
+        queue.soon(&keys[0]);
+        let pass = |release: ReleaseKey| {
+            let (queue, shutdown, asked, keys) = (queue.clone(), shutdown.clone(), &asked, &keys);
+            async move {
+                assert_eq!(asked.borrow().elapsed(), Duration::ZERO, "{release}");
+                if release == keys[1] {
+                    shutdown.cancel();
+                    return Next::Event;
+                }
+                // Long after the scheduler last looked at the time, and between two of its ticks.
+                tokio::time::sleep(Duration::from_millis(7)).await;
+                tokio::time::advance(Duration::from_micros(300)).await;
+                *asked.borrow_mut() = Instant::now();
+                queue.soon(&keys[1]);
+                Next::Event
+            }
+        };
+        run(queue.clone(), requests, 4, shutdown.clone(), pass).await;
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_runs_once_however_often_it_is_asked_for_and_never_twice_at_once() {
