@@ -93,7 +93,8 @@ impl Broker {
                 numbers.insert(event_id(uid, sequence, index), sequence);
             }
         }
-        let mut found: Vec<_> = self.events(release).iter().map(|event| numbers.get(&event.id).copied()).collect();
+        let mut found: Vec<_> =
+            self.events(release).iter().map(|event| numbers.get(&event.id).copied()).collect();
         found.dedup();
         found
     }

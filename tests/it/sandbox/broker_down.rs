@@ -2,7 +2,7 @@
 
 use idp::model::rollout::Outcome;
 
-use super::world::{FIRST, GOOD, ROLLED_BACK, RELEASE, Setup, World};
+use super::world::{FIRST, GOOD, RELEASE, ROLLED_BACK, Setup, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_wait_for_the_broker_and_rollouts_do_not() {

@@ -17,7 +17,8 @@ async fn a_second_source_is_refused_and_the_owner_goes_on() {
     world.sandbox.registry().push_as("shop/web", &theirs, "healthy");
     world.second.as_ref().unwrap().merge();
 
-    let refused = |problem: &String| problem.contains("web.production") && problem.contains("belongs to source web");
+    let refused =
+        |problem: &String| problem.contains("web.production") && problem.contains("belongs to source web");
     let said = async || world.source_problems("other").await.into_iter().find(refused);
     world.find("the second source says that it is refused", said).await;
 
@@ -54,11 +55,18 @@ async fn a_deployment_that_is_not_ours_is_refused_and_left_alone() {
     world.repository.put(".idp/deploy.yaml", declaration("web"));
     world.merge("one", "healthy");
     let summary = world.ends(1, Outcome::Failed).await;
-    assert!(summary.verdict.contains("Deployment shop-production/web") && summary.verdict.contains("adopt"), "{}", summary.verdict);
+    assert!(
+        summary.verdict.contains("Deployment shop-production/web") && summary.verdict.contains("adopt"),
+        "{}",
+        summary.verdict
+    );
     let record = world.record().await;
     assert_eq!(record.held[&1].hold, Hold::Parked);
     let after = world.deployments().get("web").await.unwrap();
-    assert_eq!((after.metadata.uid, after.metadata.generation), (made.metadata.uid, made.metadata.generation));
+    assert_eq!(
+        (after.metadata.uid, after.metadata.generation),
+        (made.metadata.uid, made.metadata.generation)
+    );
     assert_eq!(after.data["spec"], made.data["spec"]);
     assert_eq!(world.ledger.ever_named("Service", "web"), 0, "nothing of it was written");
 

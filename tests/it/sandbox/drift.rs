@@ -8,7 +8,10 @@ use super::world::{NAMESPACE, RELEASE, Setup, World};
 /// Waits until that many corrections were told.
 async fn corrected(world: &mut World, times: usize) {
     let mut broker = world.broker.take().unwrap();
-    let told = async || (broker.types(RELEASE).iter().filter(|kind| *kind == "idp-drift.corrected").count() >= times).then_some(());
+    let told = async || {
+        (broker.types(RELEASE).iter().filter(|kind| *kind == "idp-drift.corrected").count() >= times)
+            .then_some(())
+    };
     world.find("the correction is told", told).await;
     world.broker = Some(broker);
 }
@@ -20,7 +23,11 @@ async fn what_people_change_by_hand_is_put_back() {
     let kubectl = PatchParams { field_manager: Some("kubectl".to_owned()), ..PatchParams::default() };
     let replicas = |object: &kube::api::DynamicObject| object.data["spec"]["replicas"].as_u64();
 
-    world.deployments().patch("web", &kubectl, &Patch::Merge(json!({"spec": {"replicas": 5}}))).await.unwrap();
+    world
+        .deployments()
+        .patch("web", &kubectl, &Patch::Merge(json!({"spec": {"replicas": 5}})))
+        .await
+        .unwrap();
     let back = async || (replicas(&world.deployments().get("web").await.unwrap()) == Some(3)).then_some(());
     world.find("the replicas are put back", back).await;
     corrected(&mut world, 1).await;
@@ -40,7 +47,10 @@ async fn what_people_change_by_hand_is_put_back() {
     assert_eq!(after.data["spec"]["selector"], before.data["spec"]["selector"]);
     corrected(&mut world, 3).await;
 
-    services.patch("web", &kubectl, &Patch::Merge(json!({"spec": {"selector": {"app": "nobody"}}}))).await.unwrap();
+    services
+        .patch("web", &kubectl, &Patch::Merge(json!({"spec": {"selector": {"app": "nobody"}}})))
+        .await
+        .unwrap();
     let selector = async || {
         let service = services.get("web").await.unwrap();
         (service.data["spec"]["selector"]["idp.dev/release"] == Value::from(RELEASE)).then_some(service)

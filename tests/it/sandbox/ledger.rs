@@ -100,13 +100,16 @@ impl Notes {
         match kind {
             "Pod" => {
                 let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
-                let ready = conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True");
+                let ready =
+                    conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True");
                 let stays = object.metadata.deletion_timestamp.is_none();
                 self.pods.insert(name, ready && stays);
                 self.count_ready();
             }
             "Release" => {
-                let Ok(record) = serde_json::from_value::<Record>(object.data["status"].clone()) else { return };
+                let Ok(record) = serde_json::from_value::<Record>(object.data["status"].clone()) else {
+                    return;
+                };
                 if let Some(rollout) = record.rollout {
                     let phases = self.phases.entry(format!("{name}/{}", rollout.number)).or_default();
                     let phase = rollout.phase.name().to_owned();

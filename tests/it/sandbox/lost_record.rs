@@ -19,20 +19,26 @@ async fn lose(world: &World) -> Record {
 }
 
 fn ended(outcome: Outcome, since: u64) -> impl Fn(&Record) -> bool {
-    move |record| record.history.iter().any(|(number, summary)| *number >= since && summary.outcome == outcome)
+    move |record| {
+        record.history.iter().any(|(number, summary)| *number >= since && summary.outcome == outcome)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_rest() {
     let mut world = World::deployed(Setup::default()).await;
     lose(&world).await;
-    let record = world.until("at rest again", |record| record.stable.is_some() && record.rollout.is_none()).await;
+    let record =
+        world.until("at rest again", |record| record.stable.is_some() && record.rollout.is_none()).await;
     assert_eq!(record.stable.unwrap().rollout, 1, "what was promoted is known");
     world.is_sound(0).await;
     let next = world.merge("two", "healthy");
     world.until("the next is promoted", ended(Outcome::Promoted, 2)).await;
     assert_eq!(world.image().await, world.image_of(&next));
-    assert!(world.ledger.phases("web", 2).contains(&"Progressing".to_owned()), "as a canary, not as a first deploy");
+    assert!(
+        world.ledger.phases("web", 2).contains(&"Progressing".to_owned()),
+        "as a canary, not as a first deploy"
+    );
     world.is_sound(1).await;
 }
 
@@ -57,10 +63,16 @@ async fn while_progressing() {
     let text = declaration("web").replacen("pause: 400ms", "pause: 2s", 1);
     world.repository.put(".idp/deploy.yaml", text);
     let commit = world.merge("two", "healthy");
-    world.until("observes its second step", |record| record.rollout.as_ref().is_some_and(|r| r.step == 1)).await;
+    world
+        .until("observes its second step", |record| record.rollout.as_ref().is_some_and(|r| r.step == 1))
+        .await;
     let record = lose(&world).await;
     let rollout = record.rollout.expect("the rollout is under way again");
-    assert_eq!((rollout.number, rollout.phase, rollout.step), (2, Phase::Progressing, 0), "nothing is credited");
+    assert_eq!(
+        (rollout.number, rollout.phase, rollout.step),
+        (2, Phase::Progressing, 0),
+        "nothing is credited"
+    );
     assert_ne!(world.image().await, world.image_of(&commit), "stable is what it was");
     world.until("promoted after all", ended(Outcome::Promoted, 2)).await;
     world.is_sound(1).await;
@@ -97,7 +109,9 @@ async fn while_rolling_back_and_while_held() {
     world.merge("two", "crash");
     world.reaches(2, Phase::RollingBack).await;
     lose(&world).await;
-    let is_held = |record: &Record| record.rollout.is_none() && record.held.values().any(|held| held.hold == Hold::Held);
+    let is_held = |record: &Record| {
+        record.rollout.is_none() && record.held.values().any(|held| held.hold == Hold::Held)
+    };
     world.until("held again", is_held).await;
     world.is_sound(1).await;
 
@@ -107,13 +121,15 @@ async fn while_rolling_back_and_while_held() {
     // A commit that changes nothing of it does not free it.
     world.repository.put("README.md", "hello");
     let unrelated = world.push("crash");
-    let record = world.until("the commit is seen", |record| record.head.as_ref().is_some_and(|head| head.commit == unrelated)).await;
-    assert!(record.rollout.is_none() && record.message.contains("held"), "{}", record.message);
+    world.seen(&unrelated).await;
+    let record = world.until("says that it is held", |record| record.message.contains("held")).await;
+    assert!(record.rollout.is_none(), "{}", record.message);
     assert_eq!(world.image().await, good);
     world.is_sound(1).await;
 
     let fix = world.merge("three", "healthy");
-    world.until("the fix is promoted", ended(Outcome::Promoted, 3)).await;
+    let record = world.until("the fix is promoted", ended(Outcome::Promoted, 3)).await;
+    assert_eq!(record.rollouts, 3, "nothing else was tried in between");
     assert_eq!(world.image().await, world.image_of(&fix));
     world.is_sound(2).await;
 }

@@ -5,19 +5,23 @@ use std::collections::BTreeSet;
 use idp::model::rollout::{Hold, Outcome, Phase};
 
 use super::process::AGENT;
-use super::world::{HOME, NAMESPACE, Setup, World, declaration};
+use super::world::{NAMESPACE, Setup, World, declaration};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn observe_writes_nothing_but_its_release() {
     let mut world = World::start(Setup::default()).await;
     world.make_namespace().await;
-    world.repository.put(".idp/deploy.yaml", declaration("web").replace("deploy:\n", "deploy:\n  mode: observe\n"));
+    world
+        .repository
+        .put(".idp/deploy.yaml", declaration("web").replace("deploy:\n", "deploy:\n  mode: observe\n"));
     world.merge("one", "healthy");
     let record = world.until("observes", |record| record.message.contains("observing")).await;
     assert!(record.rollout.is_none() && record.rollouts == 0);
     world.merge("two", "healthy");
     let head = record.head.unwrap().commit;
-    world.until("sees the next commit", |record| record.head.as_ref().is_some_and(|seen| seen.commit != head)).await;
+    world
+        .until("sees the next commit", |record| record.head.as_ref().is_some_and(|seen| seen.commit != head))
+        .await;
     let requests = world.sandbox.server().requests();
     let written: BTreeSet<String> = requests
         .iter()
@@ -74,7 +78,11 @@ async fn the_second_of_two_waits_for_its_slot_and_says_so() {
 
     // A new process knows who has the slot, whichever release it looks at first.
     world.restart().await;
-    world.until_of("api", "still waits", |record| record.epoch > 1 && record.message.contains("waiting for a slot")).await;
+    world
+        .until_of("api", "still waits", |record| {
+            record.epoch > 1 && record.message.contains("waiting for a slot")
+        })
+        .await;
     assert_eq!(world.ledger.ever_named("Deployment", "api"), 0);
     world.command("web", "stop", "abort").await;
     world.ends(2, Outcome::Aborted).await;
@@ -88,9 +96,6 @@ async fn abort_and_retry_are_obeyed_once_and_refused_where_they_make_no_sense() 
     world.command("web", "early", "abort").await;
     let record = world.until("answers", |record| record.commands.contains_key("early")).await;
     assert!(!record.commands["early"].accepted && record.commands["early"].message.contains("no rollout"));
-    world.ask("web", serde_json::json!({"commands": {"odd": {"verb": "explode", "who": "ada", "at": "2026-01-01T00:00:00Z"}}})).await;
-    let record = world.until("answers what it cannot read", |record| record.commands.contains_key("odd")).await;
-    assert!(!record.commands["odd"].accepted, "{:?}", record.commands["odd"]);
 
     let text = declaration("web").replacen("pause: 400ms", "pause: 1h", 1);
     world.repository.put(".idp/deploy.yaml", text);
@@ -110,6 +115,5 @@ async fn abort_and_retry_are_obeyed_once_and_refused_where_they_make_no_sense() 
     world.restart().await;
     // A new process does not obey a second time.
     let record = world.until("taken over", |record| record.epoch > 1).await;
-    assert_eq!((record.rollouts, record.commands.len()), (3, 4));
-    let _ = HOME;
+    assert_eq!((record.rollouts, record.commands.len()), (3, 3));
 }

@@ -34,7 +34,7 @@ impl Process {
                 Some(Self { runtime: Some(runtime), daemon: Some(daemon), metrics, address })
             }
             Ok(Err(error)) => {
-                eprintln!("the daemon did not start: {}", idp::reconcile::pass::chain(&error));
+                eprintln!("the daemon did not start: {}", idp::reconcile::error::chain(&error));
                 runtime.shutdown_background();
                 None
             }

@@ -44,7 +44,8 @@ impl Repository {
     /// Writes a commit over the last one and returns its id. No branch shows it yet.
     pub fn write(&mut self, message: &str) -> String {
         let repository = gix::open(&self.path).unwrap();
-        let files: Vec<(&str, &[u8])> = self.files.iter().map(|(path, text)| (path.as_str(), &**text)).collect();
+        let files: Vec<(&str, &[u8])> =
+            self.files.iter().map(|(path, text)| (path.as_str(), &**text)).collect();
         let tree = tree(&repository, &files);
         let signature = gix::actor::Signature {
             name: BString::from("Ada"),

@@ -16,7 +16,8 @@ fn sign(secret: &str, body: &str) -> String {
 
 async fn post(world: &World, delivery: &str, signature: Option<&str>, body: String) -> u16 {
     let url = format!("http://{}/hooks/web", world.daemon.as_ref().unwrap().address);
-    let mut request = reqwest::Client::new().post(url).header("x-gitea-event", "push").header("x-gitea-delivery", delivery);
+    let mut request =
+        reqwest::Client::new().post(url).header("x-gitea-event", "push").header("x-gitea-delivery", delivery);
     if let Some(signature) = signature {
         request = request.header("x-gitea-signature", signature);
     }
@@ -26,7 +27,8 @@ async fn post(world: &World, delivery: &str, signature: Option<&str>, body: Stri
 /// How many looks at the source ended well.
 fn looks(world: &World) -> u64 {
     let text = world.daemon.as_ref().unwrap().metrics.render();
-    let lines = text.lines().filter(|line| line.starts_with("idp_source_fetches_total{") && line.contains("\"ok\""));
+    let lines =
+        text.lines().filter(|line| line.starts_with("idp_source_fetches_total{") && line.contains("\"ok\""));
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
 }
 

@@ -327,7 +327,11 @@ sources:
             if let Some(found) = look().await {
                 return found;
             }
-            assert!(Instant::now() < deadline, "never found: {what}\n{}", brief(self.release("web").await.map(|r| r.1).as_ref()));
+            assert!(
+                Instant::now() < deadline,
+                "never found: {what}\n{}",
+                brief(self.release("web").await.map(|r| r.1).as_ref())
+            );
             sleep(Duration::from_millis(10)).await;
         }
     }
@@ -340,12 +344,29 @@ sources:
         api.create(&PostParams::default(), &serde_json::from_value(body).unwrap()).await.unwrap();
     }
 
+    /// Waits until the source `web` was looked at at this commit.
+    pub async fn seen(&self, commit: &str) {
+        let kept = self.api("v1", "ConfigMap", HOME);
+        let seen = async || {
+            let status: SourceStatus = serde_json::from_str(
+                kept.get("idp-source-web").await.ok()?.data["data"]["status.json"].as_str()?,
+            )
+            .ok()?;
+            status.commit.is_some_and(|seen| seen.as_str() == commit).then_some(())
+        };
+        self.find("the commit is seen", seen).await;
+    }
+
     /// The problems that a source's ConfigMap shows, as `path: message`.
     pub async fn source_problems(&self, source: &str) -> Vec<String> {
         let name = format!("idp-source-{source}");
-        let Some(kept) = self.api("v1", "ConfigMap", HOME).get_opt(&name).await.unwrap() else { return Vec::new() };
-        let status: SourceStatus = serde_json::from_str(kept.data["data"]["status.json"].as_str().unwrap()).unwrap();
-        let line = |problem: SourceProblem| format!("{}: {}", problem.path.unwrap_or_default(), problem.message);
+        let Some(kept) = self.api("v1", "ConfigMap", HOME).get_opt(&name).await.unwrap() else {
+            return Vec::new();
+        };
+        let status: SourceStatus =
+            serde_json::from_str(kept.data["data"]["status.json"].as_str().unwrap()).unwrap();
+        let line =
+            |problem: SourceProblem| format!("{}: {}", problem.path.unwrap_or_default(), problem.message);
         status.problems.into_iter().map(line).collect()
     }
 
@@ -365,16 +386,20 @@ sources:
     /// types.
     pub async fn all_events(&mut self) -> Vec<String> {
         let mut broker = self.broker.take().unwrap();
-        let (object, record) = self.release("web").await.unwrap();
-        let uid = object.metadata.uid.unwrap();
-        let wanted: Vec<_> = (1..=record.sequence).map(Some).collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
+            let (object, record) = self.release("web").await.unwrap();
+            let uid = object.metadata.uid.unwrap();
+            let wanted: Vec<_> = (1..=record.sequence).map(Some).collect();
             let found = broker.sequences(RELEASE, &uid, &record);
             if found == wanted {
                 break;
             }
-            assert!(Instant::now() < deadline, "the topic has {found:?} and not {wanted:?}: {:?}", broker.types(RELEASE));
+            assert!(
+                Instant::now() < deadline,
+                "the topic has {found:?} and not {wanted:?}: {:?}",
+                broker.types(RELEASE)
+            );
             sleep(Duration::from_millis(20)).await;
         }
         let types = broker.types(RELEASE);
@@ -385,9 +410,16 @@ sources:
     /// Checks what must hold after any rollouts: nothing was doubled, no capacity was lost, no candidate is left, the stable
     /// Deployment has its pods.
     pub async fn is_sound(&self, canaries: usize) {
-        self.until("at rest", |record| record.rollout.is_none() && !record.incident && record.health == Health::Healthy).await;
+        self.until("at rest", |record| {
+            record.rollout.is_none() && !record.incident && record.health == Health::Healthy
+        })
+        .await;
         assert_eq!(self.ledger.ever_named("Deployment", "web"), 1, "one Deployment, never made twice");
-        assert_eq!(self.ledger.ever_named("Deployment", "web-canary"), canaries, "one candidate a canary rollout");
+        assert_eq!(
+            self.ledger.ever_named("Deployment", "web-canary"),
+            canaries,
+            "one candidate a canary rollout"
+        );
         assert_eq!(self.ledger.ever_named("Service", "web"), 1);
         assert!(self.ledger.least_ready() >= 3, "at most {} of 3 pods were ready", self.ledger.least_ready());
         assert!(self.deployments().get_opt("web-canary").await.unwrap().is_none(), "no candidate is left");
