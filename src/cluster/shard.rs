@@ -110,6 +110,12 @@ impl Shard {
             && releases.is_empty()
     }
 
+    /// Returns the objects that no watch of ours shows.
+    pub fn outside(&self) -> Vec<ObjectKey> {
+        let outside = self.objects.present().filter(|(_, row)| row.outside.is_some());
+        outside.map(|(key, _)| key.clone()).collect()
+    }
+
     pub fn observed(
         &mut self,
         namespace: &str,

@@ -114,6 +114,15 @@ impl View {
         self.change(release, |shard| shard.objects.doubt(key.clone()));
     }
 
+    /// Forgets what was read of objects that no watch of ours shows: somebody may just have made room, and says so.
+    pub fn forget_outside(&self, release: &ReleaseKey) {
+        self.change(release, |shard| {
+            for key in shard.outside() {
+                shard.objects.doubt(key);
+            }
+        });
+    }
+
     fn round(&self, key: &ObjectKey) -> u64 {
         Watched::of(key).map_or(u64::MAX, |watched| self.watches.round(watched))
     }

@@ -88,6 +88,8 @@ pub enum Head {
     None {
         /// Why, one sentence.
         reason: String,
+        /// Whether its source was looked at: it does not declare it, or not so that it can be understood.
+        looked: bool,
     },
 }
 

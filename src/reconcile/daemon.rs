@@ -12,17 +12,17 @@ use tokio_util::task::TaskTracker;
 
 use super::clock;
 use super::compose::compose;
-use super::error::chain;
 use super::memory::Memories;
 use super::options::{identity, listen, registries, sink, ways};
 use super::pass::Driver;
 use super::queue::{self, Queue, Requests};
 use super::report::Reporter;
 use super::slots::Slots;
+use super::sources::Sources;
 use super::statuses::Statuses;
 use super::supervisor::{DaemonError, Supervisor, start};
 use crate::cluster::client::OnCall;
-use crate::cluster::home::{self, Announcer};
+use crate::cluster::home::Announcer;
 use crate::cluster::lease::{self, Leadership, LeaseOptions};
 use crate::cluster::{Cluster, crd};
 use crate::config::Config;
@@ -137,6 +137,7 @@ impl Daemon {
         let hints = Hints::new(config.sources.keys().cloned());
         let reports = sources(&supervisor, &config, &hints)?;
         supervisor.spawn("reports", heads(Arc::clone(&driver), reports));
+        supervisor.spawn("source statuses", super::sources::keep(Arc::clone(&driver), leadership.clone()));
         let queue_driver = Arc::clone(&driver);
         let stop = shutdown.clone();
         supervisor.spawn("queue", async move {
@@ -194,7 +195,9 @@ impl Parts {
         let Self { config, cluster, queue, evidence, images, reporter, session } = self;
         let limits: BTreeMap<_, _> =
             config.environments.iter().map(|(name, e)| (name.clone(), e.max_concurrent_rollouts)).collect();
+        let sources = Sources::new(config.sources.keys().cloned());
         Driver {
+            sources,
             config,
             cluster,
             memories: Memories::default(),
@@ -260,24 +263,10 @@ async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>) {
                 tracing::warn!(source = %report.source, path = problem.path, problem = problem.message, "a source has a problem");
             }
             driver.reporter.source_problems(&report.source, &report.heads.problems);
-            keep_status(&driver, &report.source, &report.status).await;
+            for release in driver.sources.note(&report.status) {
+                driver.queue.soon(&release);
+            }
         }
-    }
-}
-
-async fn keep_status(
-    driver: &Driver,
-    source: &crate::model::name::SourceName,
-    status: &source::SourceStatus,
-) {
-    let Ok(value) = serde_json::to_value(status) else { return };
-    let home = &driver.config.cluster.home_namespace;
-    if let Err(error) = home::put_source(driver.cluster.calls(), home, source, &value).await {
-        tracing::warn!(%source, error = %chain(&error), "a source's status could not be kept");
-    }
-    if !status.problems.is_empty() {
-        let event = super::problem::event(home, status, clock::now());
-        driver.reporter.announcer().announce(home.as_str(), event);
     }
 }
 

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use crate::cluster::apply::WriteError;
+use crate::cluster::error::ApiError;
 use crate::cluster::record::RecordError;
 use crate::cluster::view::ViewError;
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_LONGEST: Duration = Duration::from_mins(1);
+/// A conflict is looked at again at once; a server that says nothing else is not asked in a tight loop.
+const CONFLICT_FIRST: Duration = Duration::from_millis(20);
+/// A server that asks for a longer pause than this is asked again anyway.
+const THROTTLED_LONGEST: Duration = Duration::from_mins(5);
 /// How soon a look is tried again while the watches have not seen their initial lists.
 const UNSYNCED: Duration = Duration::from_millis(100);
 /// How soon a release is looked at again for which a person must act first.
@@ -47,13 +52,31 @@ impl PassError {
     pub(super) fn retry_in(&self, errors: u32) -> Duration {
         match self {
             Self::Unsynced(_) => UNSYNCED,
-            Self::Conflict => Duration::from_millis(20),
-            Self::Record(_) | Self::Write(_) => {
-                BACK_OFF_FIRST.saturating_mul(1 << errors.min(10)).min(BACK_OFF_LONGEST)
-            }
+            Self::Conflict => doubled(CONFLICT_FIRST, errors),
+            Self::Record(_) | Self::Write(_) => doubled(BACK_OFF_FIRST, errors).max(self.throttled()),
             Self::Refused(_) => REFUSED,
         }
     }
+
+    /// How long the server asks to be left alone.
+    fn throttled(&self) -> Duration {
+        let error = match self {
+            Self::Record(error) => match error.as_ref() {
+                RecordError::Api(error) => Some(error),
+                _ => None,
+            },
+            Self::Write(error) => error.api(),
+            Self::Unsynced(_) | Self::Conflict | Self::Refused(_) => None,
+        };
+        match error {
+            Some(ApiError::Throttled { after }) => (*after).min(THROTTLED_LONGEST),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+fn doubled(first: Duration, errors: u32) -> Duration {
+    first.saturating_mul(1 << errors.min(10)).min(BACK_OFF_LONGEST)
 }
 
 impl From<RecordError> for PassError {

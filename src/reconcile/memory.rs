@@ -43,7 +43,7 @@ impl Memory {
                 Some(Head::Known(desired) | Head::KeepLast { desired, .. }) => {
                     Head::KeepLast { desired, reason }
                 }
-                Some(Head::None { .. }) | None => Head::None { reason },
+                Some(Head::None { .. }) | None => Head::None { reason, looked: true },
             },
         };
         self.heads.insert(source.clone(), head);
@@ -52,7 +52,7 @@ impl Memory {
     /// Returns the head by which the release is run: its owner's. A release without a record belongs to the first that claims it.
     /// A later claimant is refused and the owner goes on.
     pub fn head(&self) -> Head {
-        let owner = self.stored.as_ref().and_then(Stored::record).map(|record| &record.source);
+        let owner = self.owner();
         let head = match owner {
             Some(owner) => self.heads.get(owner),
             None => {
@@ -67,20 +67,28 @@ impl Memory {
                 }
                 _ => "no source has been looked at yet".to_owned(),
             },
+            looked: false,
         })
     }
 
-    /// Returns the claims of sources that do not own the release, as a sentence each.
-    pub fn refused_claims(&self) -> Vec<String> {
-        let Some(owner) = self.stored.as_ref().and_then(Stored::record).map(|record| &record.source) else {
-            return Vec::new();
-        };
-        let others = self.heads.keys().filter(|source| *source != owner);
-        others
-            .map(|source| {
-                format!("source {source} claims it too and is refused: it belongs to source {owner}")
-            })
-            .collect()
+    /// Returns the source that owns the release, once that is known.
+    pub fn owner(&self) -> Option<&SourceName> {
+        self.stored.as_ref().and_then(Stored::record).map(|record| &record.source)
+    }
+
+    /// Returns the other sources that ever declared the release, each with its commit if it does so now.
+    pub fn claims<'a>(
+        &'a self,
+        owner: &'a SourceName,
+    ) -> impl Iterator<Item = (&'a SourceName, Option<String>)> {
+        let others = self.heads.iter().filter(move |(source, _)| *source != owner);
+        others.map(|(source, head)| {
+            let commit = match head {
+                Head::Known(desired) => Some(desired.revision.commit.to_string()),
+                Head::KeepLast { .. } | Head::None { .. } => None,
+            };
+            (source, commit)
+        })
     }
 
     /// Keeps what later passes need of the head, given the record that a pass left.

@@ -16,6 +16,7 @@ pub mod queue;
 mod read;
 mod report;
 pub mod slots;
+pub mod sources;
 mod statuses;
 mod supervisor;
 

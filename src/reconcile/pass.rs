@@ -14,6 +14,7 @@ use super::queue::{Next, Queue};
 use super::read::Read;
 use super::report::Reporter;
 use super::slots::Slots;
+use super::sources::Sources;
 use crate::cluster::Cluster;
 use crate::cluster::apply::WriteError;
 use crate::cluster::record::Stored;
@@ -45,6 +46,8 @@ pub struct Driver {
     pub cluster: Cluster,
     /// What is kept between passes.
     pub memories: Memories,
+    /// What the sources said last.
+    pub sources: Sources,
     /// The queue.
     pub queue: Queue,
     /// The slots.

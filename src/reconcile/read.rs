@@ -59,7 +59,7 @@ impl Driver {
         }
         let Some(stored) = memory.stored.clone() else { return Ok(None) };
         // The owner may only now be known.
-        let head = memory.head();
+        let head = self.head_of(release, memory);
         let keys = wanted_keys(release, &namespace, &head, stored.record());
         let mut observed =
             self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
@@ -79,6 +79,23 @@ impl Driver {
         Ok(Some(Read { namespace, head, stored, observed }))
     }
 
+    /// The head by which the release is run. What its source does not say, and who else claims it, is noted where people see it.
+    fn head_of(&self, release: &ReleaseKey, memory: &Memory) -> Head {
+        let head = memory.head();
+        let Some(owner) = memory.owner() else { return head };
+        if memory.heads.len() > usize::from(memory.heads.contains_key(owner)) {
+            self.sources.refuse(release, owner, memory.claims(owner));
+        }
+        if memory.heads.contains_key(owner) {
+            self.sources.heard(owner, release);
+            return head;
+        }
+        match self.sources.why_silent(owner, release) {
+            Some(reason) => Head::None { reason, looked: true },
+            None => head,
+        }
+    }
+
     /// Reads the record where it is not known, or where people changed its `spec`.
     async fn refresh(
         &self,
@@ -91,6 +108,10 @@ impl Driver {
         let gone = generation.is_none() && known.is_some();
         if known.is_some() && !gone && known >= generation {
             return Ok(());
+        }
+        if known.is_some() && !gone {
+            // Somebody asks for something: what stood in the way may be gone.
+            self.cluster.view().forget_outside(release);
         }
         let stored = self.cluster.read_record(release, namespace).await?;
         let same = match (&stored, &memory.stored) {

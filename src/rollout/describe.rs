@@ -62,8 +62,8 @@ impl Machine<'_> {
 
     fn sync(&self) -> Sync {
         match self.input.head {
-            Head::None { .. } => self.record.sync,
-            Head::KeepLast { .. } => Sync::Invalid,
+            Head::None { looked: false, .. } => self.record.sync,
+            Head::None { looked: true, .. } | Head::KeepLast { .. } => Sync::Invalid,
             Head::Known(desired) => {
                 let same = self
                     .record
@@ -107,7 +107,7 @@ impl Machine<'_> {
 
     fn resting_sentence(&self) -> String {
         let head = match self.input.head {
-            Head::None { reason } | Head::KeepLast { reason, .. } => return reason.clone(),
+            Head::None { reason, .. } | Head::KeepLast { reason, .. } => return reason.clone(),
             Head::Known(desired) => desired,
         };
         let stable = self.record.stable.as_ref();

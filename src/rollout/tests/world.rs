@@ -211,7 +211,7 @@ impl World {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             release: "web.production".parse().unwrap(),
             namespace: "shop".parse().unwrap(),
-            head: Head::None { reason: "not looked yet".to_owned() },
+            head: Head::None { reason: "not looked yet".to_owned(), looked: false },
             images: BTreeMap::new(),
             behaviours: BTreeMap::new(),
             record: None,
@@ -330,8 +330,11 @@ impl World {
             .clone()
             .filter(|working| !must_store(&stored, working))
             .unwrap_or_else(|| stored.clone());
-        let head =
-            if self.git_away { Head::None { reason: "Git is away".to_owned() } } else { self.head.clone() };
+        let head = if self.git_away {
+            Head::None { reason: "Git is away".to_owned(), looked: false }
+        } else {
+            self.head.clone()
+        };
         let (images, commands, samples) = (self.images.clone(), self.commands.clone(), self.samples.clone());
         let (direct, waiting) = (self.direct.clone(), self.waiting.clone());
         let release = self.release.clone();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use idp::model::record::{Health, Sync};
+use idp::model::record::{Health, Record, Sync};
 use idp::model::rollout::Outcome;
 
 use super::world::{HOME, Setup, World, declaration};
@@ -30,8 +30,8 @@ async fn a_declaration_that_vanishes_is_kept_and_reported() {
 
     // A daemon that was not there when it vanished.
     world.restart().await;
-    let said = |record: &idp::model::record::Record| {
-        record.epoch > 1 && record.message.contains(".idp/deploy.yaml") && record.sync != Sync::Synced
+    let said = |record: &Record| {
+        record.epoch > 1 && record.message.contains("does not declare it") && record.sync == Sync::Invalid
     };
     world.until("still says so", said).await;
     assert_eq!(standing(&world).await, before, "nothing was touched");
@@ -99,10 +99,9 @@ async fn what_cannot_be_read_hurts_its_own_service_only() {
         world.repository.put("services/web/main", what);
         world.repository.put("services/api/main", what);
         world.push("healthy");
-        let is_invalid = |record: &idp::model::record::Record| {
-            record.sync == Sync::Invalid
-                && record.message.contains(web)
-                && record.conditions.iter().any(|c| c.kind == "Synced" && c.status == "False")
+        let is_invalid = |record: &Record| {
+            let said = record.conditions.iter().any(|c| c.kind == "Synced" && c.status == "False");
+            record.sync == Sync::Invalid && record.message.contains(web) && said
         };
         let record = world.until(&format!("Invalid by {what}"), is_invalid).await;
         assert_eq!((record.rollouts, record.health), (1, Health::Healthy), "{what}: {}", record.message);
@@ -115,6 +114,16 @@ async fn what_cannot_be_read_hurts_its_own_service_only() {
         world.push("healthy");
         world.until(&format!("Synced after {what}"), |record| record.sync == Sync::Synced).await;
     }
+    // It breaks while nobody looks.
+    world.kill();
+    world.repository.put(web, "{{{");
+    world.push("healthy");
+    world.restart().await;
+    let is_invalid = |record: &Record| record.sync == Sync::Invalid && record.message.contains(web);
+    world.until("Invalid for a new process", is_invalid).await;
+    world.repository.put(web, good);
+    world.push("healthy");
+    world.until("Synced at last", |record| record.sync == Sync::Synced).await;
     assert_eq!(standing(&world).await, before, "the running version was not touched");
     let problems = async || world.source_problems("web").await.is_empty().then_some(());
     world.find("no problem is left", problems).await;

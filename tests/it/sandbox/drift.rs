@@ -53,7 +53,7 @@ async fn what_people_change_by_hand_is_put_back() {
         .unwrap();
     let selector = async || {
         let service = services.get("web").await.unwrap();
-        (service.data["spec"]["selector"]["idp.dev/release"] == Value::from(RELEASE)).then_some(service)
+        (service.data["spec"]["selector"]["idp.dev/release"] == RELEASE).then_some(service)
     };
     world.find("the selector is put back", selector).await;
     corrected(&mut world, 4).await;

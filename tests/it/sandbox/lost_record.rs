@@ -121,17 +121,15 @@ async fn while_rolling_back_and_while_held() {
     // A commit that changes nothing of it does not free it.
     world.repository.put("README.md", "hello");
     let unrelated = world.push("crash");
-    let record = world
-        .until("the commit is seen", |record| {
-            record.head.as_ref().is_some_and(|head| head.commit == unrelated)
-        })
-        .await;
-    assert!(record.rollout.is_none() && record.message.contains("held"), "{}", record.message);
+    world.seen(&unrelated).await;
+    let record = world.until("says that it is held", |record| record.message.contains("held")).await;
+    assert!(record.rollout.is_none(), "{}", record.message);
     assert_eq!(world.image().await, good);
     world.is_sound(1).await;
 
     let fix = world.merge("three", "healthy");
-    world.until("the fix is promoted", ended(Outcome::Promoted, 3)).await;
+    let record = world.until("the fix is promoted", ended(Outcome::Promoted, 3)).await;
+    assert_eq!(record.rollouts, 3, "nothing else was tried in between");
     assert_eq!(world.image().await, world.image_of(&fix));
     world.is_sound(2).await;
 }

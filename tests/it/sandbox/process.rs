@@ -15,7 +15,7 @@ pub const AGENT: &str = "idpd";
 
 pub struct Process {
     runtime: Option<Runtime>,
-    daemon: Option<Daemon>,
+    _daemon: Daemon,
     pub metrics: Arc<Metrics>,
     pub address: SocketAddr,
 }
@@ -31,7 +31,7 @@ impl Process {
         match started {
             Ok(Ok(daemon)) => {
                 let address = daemon.address();
-                Some(Self { runtime: Some(runtime), daemon: Some(daemon), metrics, address })
+                Some(Self { runtime: Some(runtime), _daemon: daemon, metrics, address })
             }
             Ok(Err(error)) => {
                 eprintln!("the daemon did not start: {}", idp::reconcile::error::chain(&error));
@@ -40,13 +40,6 @@ impl Process {
             }
             Err(error) => panic!("starting the daemon: {error}"),
         }
-    }
-
-    /// Ends it as `SIGTERM` does.
-    pub async fn stop(mut self) {
-        let (Some(runtime), Some(daemon)) = (self.runtime.take(), self.daemon.take()) else { return };
-        runtime.spawn(daemon.stop()).await.unwrap();
-        runtime.shutdown_background();
     }
 }
 

@@ -50,7 +50,7 @@ impl Repository {
         let signature = gix::actor::Signature {
             name: BString::from("Ada"),
             email: BString::from("ada@example.com"),
-            time: gix::date::Time { seconds: Timestamp::now().as_second(), offset: 0 },
+            time: gix::date::Time { seconds: Timestamp::UNIX_EPOCH.as_second(), offset: 0 },
         };
         let mut buffer = gix::date::parse::TimeBuf::default();
         let signature = signature.to_ref(&mut buffer);

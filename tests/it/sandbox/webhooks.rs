@@ -29,7 +29,7 @@ fn looks(world: &World) -> u64 {
     let text = world.daemon.as_ref().unwrap().metrics.render();
     let lines =
         text.lines().filter(|line| line.starts_with("idp_source_fetches_total{") && line.contains("\"ok\""));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,7 +21,7 @@ use super::repository::Repository;
 /// Probes, grace periods and back-offs of the sandbox's pods run so much faster than declared.
 const TIME_SCALE: f64 = 0.05;
 /// How long anything may take; reached only by what never happens.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 pub const NAMESPACE: &str = "shop-production";
 pub const HOME: &str = "idp-system";
 pub const RELEASE: &str = "web.production";
@@ -344,6 +344,19 @@ sources:
         api.create(&PostParams::default(), &serde_json::from_value(body).unwrap()).await.unwrap();
     }
 
+    /// Waits until the source `web` was looked at at this commit.
+    pub async fn seen(&self, commit: &str) {
+        let kept = self.api("v1", "ConfigMap", HOME);
+        let seen = async || {
+            let status: SourceStatus = serde_json::from_str(
+                kept.get("idp-source-web").await.ok()?.data["data"]["status.json"].as_str()?,
+            )
+            .ok()?;
+            status.commit.is_some_and(|seen| seen.as_str() == commit).then_some(())
+        };
+        self.find("the commit is seen", seen).await;
+    }
+
     /// The problems that a source's ConfigMap shows, as `path: message`.
     pub async fn source_problems(&self, source: &str) -> Vec<String> {
         let name = format!("idp-source-{source}");
@@ -373,11 +386,11 @@ sources:
     /// types.
     pub async fn all_events(&mut self) -> Vec<String> {
         let mut broker = self.broker.take().unwrap();
-        let (object, record) = self.release("web").await.unwrap();
-        let uid = object.metadata.uid.unwrap();
-        let wanted: Vec<_> = (1..=record.sequence).map(Some).collect();
         let deadline = Instant::now() + PATIENCE;
         loop {
+            let (object, record) = self.release("web").await.unwrap();
+            let uid = object.metadata.uid.unwrap();
+            let wanted: Vec<_> = (1..=record.sequence).map(Some).collect();
             let found = broker.sequences(RELEASE, &uid, &record);
             if found == wanted {
                 break;

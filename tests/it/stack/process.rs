@@ -76,19 +76,6 @@ impl Process {
         Ok(())
     }
 
-    /// Ends the process at once, as a machine does that loses power, and waits until it is gone.
-    pub fn kill(&mut self) -> anyhow::Result<()> {
-        // Killing one that has ended already is no error.
-        self.child.kill().with_context(|| format!("kill {}", self.name))?;
-        self.child.wait().with_context(|| format!("wait for the end of {}", self.name))?;
-        Ok(())
-    }
-
-    /// Asks the process to end, as a service manager does; [`Self::finish`] waits for it.
-    pub fn terminate(&self) -> anyhow::Result<()> {
-        self.signal("TERM")
-    }
-
     /// Stops the process from running while its sockets stay open: peers connect, and wait.
     pub fn freeze(&self) -> anyhow::Result<()> {
         self.signal("STOP")
@@ -108,8 +95,7 @@ impl Process {
         Ok(())
     }
 
-    /// Returns where the log is, and its last lines.
-    pub fn log_tail(&self) -> String {
+    fn log_tail(&self) -> String {
         let bytes = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().collect();
