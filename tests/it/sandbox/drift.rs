@@ -1,7 +1,7 @@
 //! Foreign edits of our objects are put back, and said.
 
 use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::world::{NAMESPACE, RELEASE, Setup, World};
 
