@@ -91,12 +91,14 @@ impl Machine<'_> {
         }
         stage.last_candidate = evaluation.candidate.since(stage.base_candidate);
         stage.last_stable = evaluation.stable.since(stage.base_stable);
+        // A longer gap between two looks is a blind spell.
+        let most = blind_after(&health).max(health.interval * 2);
         let passing = !evaluation.pending && evaluation.fresh && evaluation.unknown().is_none();
         if passing {
             let from =
                 stage.credited_to.or(stage.ready_at.filter(|_| stage.credited.is_zero())).unwrap_or(seen_to);
             let gap = elapsed(from, seen_to);
-            if gap < blind_after(&health).max(health.interval * 2) {
+            if gap < most {
                 stage.credited = stage.credited.saturating_add(gap);
             }
         }
@@ -107,8 +109,9 @@ impl Machine<'_> {
         }
         let done = passing && credited >= pause;
         if !done {
-            let rest = pause.saturating_sub(credited).max(Duration::from_millis(200)).min(STORE_EVERY);
-            self.wake_at(later(now, rest));
+            // Samples wake a pass only where a decision may follow, so the next look is asked for while its gap still counts.
+            let rest = pause.saturating_sub(credited).max(Duration::from_millis(200));
+            self.wake_at(later(now, rest.min(STORE_EVERY).min(most / 2)));
         }
         done
     }

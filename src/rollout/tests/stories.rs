@@ -56,6 +56,18 @@ fn a_good_canary_is_promoted_step_by_step() {
 }
 
 #[test]
+fn a_pause_is_credited_although_no_sample_wakes_a_pass() {
+    let mut world = stable_world(Strategy::Canary);
+    world.quiet = true;
+    world.merge("v2", Strategy::Canary, Behaviour::Healthy);
+    for step in &mut world.desired_mut().policy.steps {
+        step.pause = std::time::Duration::from_mins(5);
+    }
+    world.settle(1200);
+    assert_eq!(world.stable_tag().as_deref(), Some("v2"));
+}
+
+#[test]
 fn a_bad_canary_is_taken_back_and_held() {
     let mut world = stable_world(Strategy::Canary);
     world.merge("v2", Strategy::Canary, Behaviour::Errors(5));

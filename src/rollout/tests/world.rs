@@ -78,6 +78,10 @@ pub struct World {
     pub cut: Option<(u64, Cut)>,
     pub weights: Vec<(u64, u32)>,
     pub git_away: bool,
+    /// Only a change of the cluster, or the time that a pass asked for, wakes the next one: no sample does.
+    pub quiet: bool,
+    due: Option<Timestamp>,
+    stirred: bool,
     /// For messages.
     pub label: String,
     working: Option<Record>,
@@ -226,6 +230,9 @@ impl World {
             cut: None,
             weights: Vec::new(),
             git_away: false,
+            quiet: false,
+            due: None,
+            stirred: true,
             label: String::new(),
             working: None,
             direct: None,
@@ -242,6 +249,7 @@ impl World {
 
     /// Merges a commit whose image behaves so.
     pub fn merge(&mut self, tag: &str, strategy: Strategy, behaviour: Behaviour) {
+        self.stirred = true;
         self.push_image(tag, behaviour);
         self.head = Head::Known(Box::new(desired(tag, strategy)));
     }
@@ -358,6 +366,7 @@ impl World {
         let answer = advance(&before, &input);
         let again = advance(&before, &input);
         assert_eq!(answer.record, again.record, "same inputs, same answer");
+        self.due = answer.due;
         let mut record = answer.record;
         let effects = effects(&mut record, &input);
         self.remember(&record);
@@ -686,14 +695,17 @@ impl World {
 
     /// One second of the world.
     pub fn tick(&mut self) {
-        for _ in 0..6 {
+        let awake = !self.quiet || self.stirred || self.due.is_some_and(|due| due <= self.now);
+        for _ in 0..if awake { 6 } else { 0 } {
             let before = self.mutations;
             self.pass();
             if self.mutations == before {
                 break;
             }
         }
+        let before = self.pods.clone();
         self.controllers();
+        self.stirred = before != self.pods;
         self.measure();
         self.check();
         self.now += Duration::from_secs(1);
