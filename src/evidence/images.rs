@@ -103,6 +103,19 @@ impl Images {
         }
     }
 
+    /// Asks at once for what a release still waits for, whatever pause the last answer led to: a rollout begins, and what a parked
+    /// version waited for may be there by now.
+    pub fn again(&self, release: &ReleaseKey) {
+        let mut wanted = lock(&self.0.wanted);
+        let Some(entries) = wanted.get_mut(release) else { return };
+        for (identity, entry) in entries {
+            if !matches!(entry.state, ImageState::Resolved(_)) {
+                entry.cancel.cancel();
+                *entry = self.begin(release, identity, &entry.request.clone());
+            }
+        }
+    }
+
     fn begin(&self, release: &ReleaseKey, identity: &Identity, request: &ImageRequest) -> Entry {
         let cancel = self.0.cancel.child_token();
         let repository = request.repository.clone();

@@ -122,6 +122,9 @@ impl Driver {
         let (stored, written) = self
             .store(release, memory, read.stored, &stored_record, &mut record, &mut transitions, now)
             .await?;
+        if record.rollouts > before.rollouts {
+            self.images.again(release);
+        }
         self.want_images(release, &record, &read.head);
 
         // 5 apply (cluster): fenced, idempotent
