@@ -91,7 +91,10 @@ impl Repo {
     /// Returns the statuses of a commit, the latest first.
     pub async fn statuses(&self, commit: &str) -> anyhow::Result<Vec<CommitStatus>> {
         let answer = self.call(Method::GET, &format!("commits/{commit}/statuses"), &Value::Null).await?;
-        serde_json::from_value(answer).context("read the statuses")
+        let mut statuses: Vec<Value> = serde_json::from_value(answer).context("read the statuses")?;
+        // The forge sorts by time, to the second; the ids rise with each that it takes.
+        statuses.sort_by_key(|status| std::cmp::Reverse(status["id"].as_u64()));
+        serde_json::from_value(Value::Array(statuses)).context("read the statuses")
     }
 
     /// Returns a URL that anybody can clone and push with who has it.

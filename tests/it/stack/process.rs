@@ -76,6 +76,11 @@ impl Process {
         Ok(())
     }
 
+    /// Asks the process to end, as a service manager does; [`Self::finish`] waits for it.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        self.signal("TERM")
+    }
+
     /// Stops the process from running while its sockets stay open: peers connect, and wait.
     pub fn freeze(&self) -> anyhow::Result<()> {
         self.signal("STOP")
