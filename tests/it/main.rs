@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod counts;
+mod genuine;
 mod hygiene;
 mod sandbox;
+mod scenarios;
 mod stack;

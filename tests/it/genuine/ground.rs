@@ -1,0 +1,64 @@
+//! What a daemon works on: a control plane of its own (a daemon serves one cluster), a node, and the registry of the pods' images.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use idp::sandbox::{Load, LoadOptions, Node, NodeOptions, Registry};
+use tempfile::TempDir;
+
+use crate::stack::{self, ApiServer};
+
+/// Probes, grace periods and back-offs of pods run so much faster than declared.
+pub const TIME_SCALE: f64 = 0.1;
+/// A crash loop's first pause is 10 s; what is waited for here is the third restart.
+const BACK_OFF_SCALE: f64 = 0.02;
+
+/// A cluster with a node and a registry, and a folder for the files of whoever uses it.
+pub struct Ground {
+    pub client: kube::Client,
+    pub registry: Registry,
+    _node: Node,
+    pub api: ApiServer,
+    pub folder: TempDir,
+}
+
+impl Ground {
+    /// Starts all of it.
+    pub async fn lay() -> anyhow::Result<Self> {
+        let api = ApiServer::launch().await?;
+        let registry = Registry::start().await?;
+        let client = api.client().await?;
+        let options = NodeOptions {
+            resolver: registry.resolver(),
+            time_scale: TIME_SCALE,
+            back_off_scale: BACK_OFF_SCALE,
+            ..NodeOptions::default()
+        };
+        let node = Node::start(client.clone(), options).await?;
+        Ok(Self { client, registry, _node: node, api, folder: TempDir::new()? })
+    }
+
+    /// Sends requests to the Ready pods of a Service until the answer is dropped.
+    pub fn load(&self, namespace: &str, service: &str, rate: f64) -> Load {
+        let options = LoadOptions {
+            rate,
+            max_requests: 300_000,
+            max_time: Duration::from_mins(20),
+            ..LoadOptions::new(namespace, service)
+        };
+        Load::start(&self.client, options)
+    }
+
+    /// Returns a file's place in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs our own command line against the cluster and returns what it prints as data.
+    pub async fn idp(&self, args: &[&str]) -> anyhow::Result<serde_json::Value> {
+        let mut idp = tokio::process::Command::new(env!("CARGO_BIN_EXE_idp"));
+        idp.arg("--kubeconfig").arg(&self.api.kubeconfig).args(["--output", "json"]).args(args);
+        let text = stack::command::run(&mut idp, Duration::from_mins(1)).await?;
+        Ok(serde_json::from_str(&text)?)
+    }
+}
