@@ -286,8 +286,8 @@ pub enum Traffics {
     Enough,
     /// Too little; pod state and health check decide.
     LowPass(Verdict),
-    /// Too little; wait as for unknown.
-    LowHold(Verdict),
+    /// Too little to tell, wait as for unknown: few requests, or a rate above the limit that may still be chance.
+    Undecided(Verdict),
     /// Too little; take it back.
     LowRollback(Verdict),
 }
@@ -296,14 +296,20 @@ pub enum Traffics {
 pub fn traffic(policy: &Policy, seen: Tally) -> Traffics {
     let rollback = &policy.rollback;
     let Some(limit) = rollback.max_error_rate else { return Traffics::Enough };
+    let numbers = rate_numbers(seen, limit, Duration::ZERO);
     if seen.requests >= rollback.min_requests {
-        return Traffics::Enough;
+        let chance = statistics::exceeds(seen, limit) == Some(false);
+        return if chance && numbers.value.is_some_and(|rate| rate > limit) {
+            let reason = "above the limit, which may still be chance: it waits for more requests";
+            Traffics::Undecided(Verdict::unknown(Gate::ErrorRate, reason).with(numbers))
+        } else {
+            Traffics::Enough
+        };
     }
     let reason = format!("low traffic: {} of {} requests", seen.requests, rollback.min_requests);
-    let numbers = rate_numbers(seen, limit, Duration::ZERO);
     match rollback.on_low_traffic {
         OnLowTraffic::Pass => Traffics::LowPass(Verdict::pass(Gate::ErrorRate, reason).with(numbers)),
-        OnLowTraffic::Hold => Traffics::LowHold(Verdict::unknown(Gate::ErrorRate, reason).with(numbers)),
+        OnLowTraffic::Hold => Traffics::Undecided(Verdict::unknown(Gate::ErrorRate, reason).with(numbers)),
         OnLowTraffic::Rollback => {
             Traffics::LowRollback(Verdict::unknown(Gate::ErrorRate, reason).with(numbers))
         }

@@ -166,7 +166,7 @@ impl Machine<'_> {
         match gates::traffic(&rollout.policy, evaluation.candidate) {
             Traffics::Enough => Some(best_verdict(evaluation)),
             Traffics::LowPass(verdict) => Some(verdict),
-            Traffics::LowHold(_) | Traffics::LowRollback(_) => {
+            Traffics::Undecided(_) | Traffics::LowRollback(_) => {
                 self.wake_at(self.input.now);
                 None
             }
@@ -216,14 +216,14 @@ impl Machine<'_> {
         self.say(Kind::Stepped { step, of, asked, real, verdict, candidate }, sentence);
     }
 
-    /// Once the pause is over, too little traffic takes the place of the error rate's verdict. Returns whether it ended the rollout.
+    /// Once the pause is over, traffic that tells too little takes the place of the error rate's verdict. Returns whether it ended the rollout.
     pub fn weigh_traffic(&mut self, rollout: &Rollout, pause: Duration, evaluation: &mut Evaluation) -> bool {
         if pause.is_zero() || rollout.stage.credited < pause {
             return false;
         }
         match gates::traffic(&rollout.policy, evaluation.candidate) {
             Traffics::Enough => {}
-            Traffics::LowPass(verdict) | Traffics::LowHold(verdict) => {
+            Traffics::LowPass(verdict) | Traffics::Undecided(verdict) => {
                 evaluation.verdicts.insert(verdict.gate.name(), verdict);
             }
             Traffics::LowRollback(verdict) => {

@@ -89,6 +89,16 @@ fn a_bad_canary_is_taken_back_and_held() {
 }
 
 #[test]
+fn a_rate_above_the_limit_passes_no_step_even_while_it_may_be_chance() {
+    let mut world = stable_world(Strategy::Canary);
+    world.merge("v2", Strategy::Canary, Behaviour::Errors(2));
+    world.settle(300);
+    let summary = &world.record.as_ref().unwrap().history[&2];
+    assert_eq!((summary.outcome, summary.steps), (Outcome::RolledBack, 1), "{}", summary.verdict);
+    assert_eq!(world.record.as_ref().unwrap().held[&2].hold, Hold::Held);
+}
+
+#[test]
 fn without_quarantine_a_bad_version_is_tried_again_but_not_at_once_and_not_for_ever() {
     let mut world = stable_world(Strategy::Rolling);
     world.merge("v2", Strategy::Rolling, Behaviour::Crash);
