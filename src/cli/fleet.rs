@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::explain::explain;
 use super::output::Tone;
+use crate::cluster::record::{Contents, RecordError, decode};
 use crate::model::LABEL_ENVIRONMENT;
 use crate::model::change::CommitId;
 use crate::model::record::{Health, Record, SCHEMA, Sync};
@@ -129,13 +130,14 @@ fn text(status: &Value, field: &str) -> String {
 }
 
 fn read(status: &Value) -> Seen {
-    let empty = status.as_object().is_none_or(serde_json::Map::is_empty);
-    if empty {
-        return Seen::Empty;
-    }
-    match serde_json::from_value::<Record>(status.clone()) {
-        Ok(record) => Seen::Record(Box::new(record)),
-        Err(error) => Seen::Unreadable(error.to_string().chars().take(200).collect()),
+    match decode(status) {
+        Ok(Contents::Empty) => Seen::Empty,
+        Ok(Contents::Record(record) | Contents::Newer { record: Some(record), .. }) => Seen::Record(record),
+        Ok(Contents::Newer { schema, record: None }) => {
+            Seen::Unreadable(format!("schema {schema} of a newer idp"))
+        }
+        Err(RecordError::Unreadable(why)) => Seen::Unreadable(why.chars().take(200).collect()),
+        Err(error) => Seen::Unreadable(error.to_string()),
     }
 }
 
@@ -180,5 +182,28 @@ pub fn tone(word: &str) -> Option<Tone> {
         None
     } else {
         Some(Tone::Busy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fixtures as at;
+    use crate::cluster::record::{INVENTORY_PLAIN, encode};
+    use crate::model::object::{ContentHash, ObjectKey, Role};
+    use crate::model::record::{InventoryEntry, Ownership};
+
+    #[test]
+    fn a_record_with_many_objects_is_read_whole() {
+        let mut record: Record = serde_json::from_value(at::stable()).unwrap();
+        for number in 0..500 {
+            let key: ObjectKey = format!("v1:ConfigMap:shop:web-{number}").parse().unwrap();
+            let ownership = Ownership::Owned { uid: number.to_string() };
+            let hash = ContentHash(number.to_string());
+            record.inventory.insert(key, InventoryEntry { role: Role::Config, hash, ownership });
+        }
+        let status = encode(&record).unwrap();
+        assert!(status.to_string().len() < INVENTORY_PLAIN, "the inventory is deflated");
+        assert_eq!(read(&status), Seen::Record(Box::new(record)));
     }
 }

@@ -138,10 +138,12 @@ mod tests {
 
     #[test]
     fn an_unreadable_record_is_a_line_and_no_error() {
-        let broken = json!({"schema": 7, "phase": "Levitating", "health": "Splendid", "revision": "abc"});
-        insta::assert_snapshot!(rendered(&[json!(null), broken, at::stable()], 120), @r#"
+        let newer = json!({"schema": 7, "phase": "Stable"});
+        let broken = json!({"schema": 1, "phase": "Levitating", "health": "Splendid", "revision": "abc"});
+        insta::assert_snapshot!(rendered(&[json!(null), newer, broken, at::stable()], 120), @r#"
     RELEASE           PHASE       WEIGHT  REVISION    SYNC    HEALTH    AGE  MESSAGE
     hello.production  -           -       -           -       -         1d   no record yet: the daemon has not looked at it
+    hello.production  Stable      -       -           -       -         1d   its record cannot be read here: schema 7 of a …
     hello.production  Levitating  -       abc         -       Splendid  1d   its record cannot be read here: unknown varian…
     hello.production  Stable      -       aaaaaaaaaa  Synced  Healthy   1d   all is as declared
 "#);

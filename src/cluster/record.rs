@@ -12,8 +12,10 @@ use super::calls::{Calls, Place};
 use super::crd;
 use super::error::ApiError;
 use super::raw::Raw;
-pub use super::record_codec::{Contents, INVENTORY_BYTES, INVENTORY_PLAIN, RECORD_BYTES};
-use super::record_codec::{decode, patch};
+#[cfg(test)]
+pub(crate) use super::record_codec::encode;
+use super::record_codec::patch;
+pub use super::record_codec::{Contents, INVENTORY_BYTES, INVENTORY_PLAIN, RECORD_BYTES, decode};
 use crate::model::command::Command;
 use crate::model::name::{Namespace, ReleaseKey, TeamName};
 use crate::model::record::Record;

@@ -293,6 +293,34 @@ pub struct Record {
     pub conditions: Vec<Condition>,
 }
 
+impl Record {
+    /// Returns how full the outbox is, by entries or by bytes, whichever is more; above 1 where only what may not be dropped is left.
+    pub fn outbox_fill(&self) -> f64 {
+        let share = |used: usize, cap: usize| {
+            let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+            number(used) / number(cap)
+        };
+        share(self.outbox.len(), OUTBOX_ENTRIES).max(share(outbox_bytes(&self.outbox), OUTBOX_BYTES))
+    }
+
+    /// Tells whether the outbox is at its cap: progress is dropped from it, and new rollouts wait while it stays there.
+    pub fn outbox_full(&self) -> bool {
+        self.outbox_fill() >= 1.0
+    }
+}
+
+/// Counts the bytes that the events take in the record, where their data is JSON text within JSON.
+fn outbox_bytes(outbox: &BTreeMap<u64, OutboxEntry>) -> usize {
+    let escaped = |text: &str| text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+    let events = outbox.values().flat_map(|entry| &entry.events);
+    events
+        .map(|event| {
+            let rest = [&event.id, &event.kind, &event.source, &event.subject, &event.time];
+            escaped(&event.data) + rest.iter().map(|text| text.len()).sum::<usize>()
+        })
+        .sum()
+}
+
 /// The stable version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stable {

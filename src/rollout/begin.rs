@@ -9,7 +9,6 @@ use crate::model::duration::rough;
 use crate::model::image::{Image, ImageState};
 use crate::model::observed::{Known, Live};
 use crate::model::policy::Strategy;
-use crate::model::record::OUTBOX_ENTRIES;
 use crate::model::rollout::{Candidate, Mark, Phase, Rollout, StageState, Version};
 use crate::model::transition::Kind;
 use crate::model::verdict::{Gate, Verdict};
@@ -27,15 +26,10 @@ impl Machine<'_> {
             return;
         }
         self.release_parked(&desired.identity);
-        if hold::holding(&self.record, &desired.identity).is_some() || self.outbox_full() {
+        if hold::holding(&self.record, &desired.identity).is_some() || self.record.outbox_full() {
             return;
         }
         self.begin(desired, false);
-    }
-
-    /// With the broker away and the outbox full of what may not be dropped, new rollouts wait; rollbacks never do.
-    pub fn outbox_full(&self) -> bool {
-        self.record.outbox.len() >= OUTBOX_ENTRIES
     }
 
     /// Begins a rollout of `desired`; `over`: on top of the template of a rolling one that it superseded.

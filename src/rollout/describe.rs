@@ -131,7 +131,7 @@ impl Machine<'_> {
         if !head.auto_deploy {
             return format!("auto_deploy is false: version {} waits", head.identity.short());
         }
-        if self.outbox_full() {
+        if self.record.outbox_full() {
             return "waiting: the outbox is full, the event broker does not answer".to_owned();
         }
         format!("version {} is about to start", head.identity.short())

@@ -9,7 +9,6 @@ use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
 use super::MetricsError;
 use super::registrar::{Registrar, SHORT};
 use crate::event::catalogue::types;
-use crate::event::outbox::outbox_fill;
 use crate::model::name::ReleaseKey;
 use crate::model::record::Record;
 
@@ -73,7 +72,7 @@ impl EventMetrics {
     /// Notes how full a release's outbox is. Costs a walk over one number a release.
     pub fn outbox(&self, release: &ReleaseKey, record: &Record) {
         let entries = u32::try_from(record.outbox.len()).unwrap_or(u32::MAX);
-        let fill = (entries > 0).then(|| Fill { entries, share: outbox_fill(record) });
+        let fill = (entries > 0).then(|| Fill { entries, share: record.outbox_fill() });
         self.set_fill(release, fill);
     }
 
