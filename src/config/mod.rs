@@ -22,7 +22,7 @@ pub use secret::{Secret, SecretError, SecretRef};
 pub use template::{ImageTemplate, NamespaceTemplate, TemplateError};
 pub use types::{
     Claim, Cluster, ClusterAccess, Config, Credentials, Environment, Forge, Kafka, Lease, LogFormat,
-    Platform, Probe, Registry, RepoUrl, Source, StatusTarget, Webhook,
+    Platform, Probe, Registry, RepoUrl, Source, StatusForge, StatusTarget, Webhook,
 };
 
 use reader::{Problems, Section};

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use http::HeaderName;
 use url::Url;
 
 use super::error::Place;
 use super::platform::{branch, credentials, not_empty, secret};
 use super::reader::{At, Section};
-use super::types::{Claim, Environment, Forge, RepoUrl, Source, StatusTarget, Webhook};
+use super::types::{Claim, Environment, Forge, RepoUrl, Source, StatusForge, StatusTarget, Webhook};
 use crate::model::name::{EnvironmentName, ServiceName, SourceName};
 
 /// A webhook body's default cap.
@@ -179,23 +180,35 @@ fn claimed(
 }
 
 fn forge(text: &str) -> Result<Forge, String> {
-    match text {
-        "github" => Ok(Forge::GitHub),
-        "gitea" | "forgejo" => Ok(Forge::Gitea),
-        _ => Err(format!("{text:?} is not known: write github or gitea")),
-    }
+    let known = Forge::ALL.into_iter().find(|forge| forge.name() == text);
+    // The same under another name, in its requests as well.
+    let known = known.or((text == "forgejo").then_some(Forge::Gitea));
+    known.ok_or_else(|| {
+        let names: Vec<&str> = Forge::ALL.into_iter().map(Forge::name).collect();
+        format!("{text:?} is not known: write one of {}, forgejo", names.join(", "))
+    })
 }
 
 fn webhook(mut section: Section<'_>, base: &Path) -> Option<Webhook> {
-    let forge = section.required("forge", "write github or gitea", forge);
+    let forge = section.required("forge", "write for example github, gitlab or gitea", forge);
     let first = secret(&mut section, base, "secret_file", "secret_env");
     if first.is_none() {
         section.missing("secret_file", "a hook without a secret could come from anyone");
     }
     let second_secret = secret(&mut section, base, "second_secret_file", "second_secret_env");
+    let header = section.parsed("signature_header", |text| {
+        HeaderName::from_bytes(text.as_bytes()).map_err(|_| format!("{text:?} is not the name of a header"))
+    });
+    if let (Some(header), Some(forge)) = (&header, &forge)
+        && forge.value != Forge::Generic
+    {
+        let why = format!("{} has its own header: remove this, or write forge: generic", forge.value.name());
+        section.problem(header.at, "signature_header", why);
+    }
     let max_body = section.parsed("max_body", size).map_or(DEFAULT_BODY, |found| found.value);
     section.finish();
-    Some(Webhook { forge: forge?.value, secret: first?, second_secret, max_body })
+    let signature_header = header.map(|found| found.value);
+    Some(Webhook { forge: forge?.value, secret: first?, second_secret, signature_header, max_body })
 }
 
 fn size(text: &str) -> Result<usize, String> {
@@ -219,9 +232,13 @@ fn status(
     url: Option<&At<RepoUrl>>,
     base: &Path,
 ) -> Option<StatusTarget> {
-    let forge = section.parsed("forge", forge).map(|found| found.value).or(hook);
+    let hook = hook.and_then(|forge| status_forge(forge.name()).ok());
+    let forge = section.parsed("forge", status_forge).map(|found| found.value).or(hook);
     if forge.is_none() {
-        section.missing("forge", "write github or gitea (a webhook's forge would do)");
+        section.missing(
+            "forge",
+            "write github or gitea (a webhook's forge would do): others are not told statuses",
+        );
     }
     let given = section.parsed("api_url", api_url).map(|found| found.value);
     let repository = section.parsed("repository", owner_and_name).map(|found| found.value);
@@ -241,6 +258,14 @@ fn status(
     section.finish();
     let (owner, repository) = target?;
     Some(StatusTarget { forge: forge?, api_url: api?, owner, repository, token: token? })
+}
+
+fn status_forge(text: &str) -> Result<StatusForge, String> {
+    match text {
+        "github" => Ok(StatusForge::GitHub),
+        "gitea" | "forgejo" => Ok(StatusForge::Gitea),
+        _ => Err(format!("{text:?} is told no commit statuses: write github or gitea, or remove status")),
+    }
 }
 
 fn api_url(text: &str) -> Result<Url, String> {
@@ -265,14 +290,14 @@ fn owner_and_name(text: &str) -> Result<(String, String), String> {
 }
 
 /// Returns where the API of a forge is for a repository there, as the forges document it.
-fn default_api(forge: Forge, repository: &RepoUrl) -> Option<Url> {
+fn default_api(forge: StatusForge, repository: &RepoUrl) -> Option<Url> {
     let RepoUrl::Http(url) = repository else { return None };
-    if forge == Forge::GitHub && url.host_str() == Some("github.com") {
+    if forge == StatusForge::GitHub && url.host_str() == Some("github.com") {
         return Url::parse("https://api.github.com").ok();
     }
     let path = match forge {
-        Forge::GitHub => "/api/v3",
-        Forge::Gitea => "/api/v1",
+        StatusForge::GitHub => "/api/v3",
+        StatusForge::Gitea => "/api/v1",
     };
     url.join(path).ok()
 }

@@ -180,11 +180,15 @@ fn paths_refs_and_claims_are_checked() {
         ("environments: [prod]", "there is no environment prod; there are production"),
         ("services: [1]", "text belongs here"),
         ("webhook: {forge: github}", "could come from anyone"),
-        ("webhook: {forge: gitlab, secret_file: x}", "write github or gitea"),
+        ("webhook: {forge: svn, secret_file: x}", "write one of github, gitlab, gitea, bitbucket-cloud"),
+        ("webhook: {forge: gitlab, secret_file: x, signature_header: x-y}", "gitlab has its own header"),
+        ("webhook: {forge: generic, secret_file: x, signature_header: \"a b\"}", "not the name of a header"),
         ("webhook: {forge: github, secret_file: x, max_body: 26MiB}", "outside of 1KiB to 25MiB"),
         ("webhook: {forge: github, secret_file: x, secret_env: Y}", "keep one of the two"),
         ("credentials: {username: me}", "needs token_file or token_env"),
         ("status: {token_file: t}", "sources[0].status.forge"),
+        ("webhook: {forge: gitlab, secret_file: x}, status: {token_file: t}", "sources[0].status.forge"),
+        ("status: {forge: gitlab, token_file: t}", "is told no commit statuses"),
     ] {
         let found = problems(&with_source(&format!("url: https://h/o/n, {fields}"))).join("\n");
         assert!(found.contains(part), "{fields}: {found}");
@@ -193,6 +197,18 @@ fn paths_refs_and_claims_are_checked() {
     assert!(source.services.allows(&"pay-api".parse().unwrap()));
     assert!(!source.services.allows(&"xy".parse().unwrap()));
     assert!(!source.may_claim_environment(&"production".parse().unwrap()), "an empty list allows none");
+}
+
+#[test]
+fn every_forge_has_a_name_and_only_generic_hooks_a_header_of_their_own() {
+    for forge in Forge::ALL {
+        let hook = source(&format!("url: x, webhook: {{forge: {}, secret_file: s}}", forge.name())).webhook;
+        assert_eq!(hook.map(|hook| (hook.forge, hook.signature_header)), Some((forge, None)));
+    }
+    let hook = source("url: x, webhook: {forge: forgejo, secret_file: s}").webhook.unwrap();
+    assert_eq!(hook.forge, Forge::Gitea);
+    let hook = source("url: x, webhook: {forge: generic, secret_env: S, signature_header: X-Proof}").webhook;
+    assert_eq!(hook.unwrap().signature_header.unwrap(), "x-proof");
 }
 
 #[test]

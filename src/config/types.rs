@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use globset::GlobSet;
+use http::HeaderName;
 use url::Url;
 
 use super::secret::SecretRef;
@@ -235,21 +236,47 @@ impl fmt::Display for RepoUrl {
     }
 }
 
-/// The software that serves a repository and sends webhooks.
+/// Who sends webhooks: whose form their proof and their body have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Forge {
     /// GitHub.
     GitHub,
+    /// GitLab.
+    GitLab,
     /// Gitea, and Forgejo.
     Gitea,
+    /// Bitbucket Cloud.
+    BitbucketCloud,
+    /// Bitbucket Data Center.
+    BitbucketDataCenter,
+    /// Anybody who signs: every request that is proven is a hint.
+    Generic,
+    /// A producer of `CDEvents`, such as a build.
+    CdEvents,
 }
 
 impl Forge {
+    /// Every forge.
+    pub const ALL: [Self; 7] = [
+        Self::GitHub,
+        Self::GitLab,
+        Self::Gitea,
+        Self::BitbucketCloud,
+        Self::BitbucketDataCenter,
+        Self::Generic,
+        Self::CdEvents,
+    ];
+
     /// Returns the name as it is written in the configuration and in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::GitHub => "github",
+            Self::GitLab => "gitlab",
             Self::Gitea => "gitea",
+            Self::BitbucketCloud => "bitbucket-cloud",
+            Self::BitbucketDataCenter => "bitbucket-data-center",
+            Self::Generic => "generic",
+            Self::CdEvents => "cdevents",
         }
     }
 }
@@ -263,15 +290,26 @@ pub struct Webhook {
     pub secret: SecretRef,
     /// The secret before or after it while it is rotated.
     pub second_secret: Option<SecretRef>,
+    /// The header with the HMAC-SHA256 of the body, of [`Forge::Generic`] only; without it those follow Standard Webhooks.
+    pub signature_header: Option<HeaderName>,
     /// Largest body, in bytes; at most 25 MiB.
     pub max_body: usize,
+}
+
+/// The forges that are told commit statuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusForge {
+    /// GitHub.
+    GitHub,
+    /// Gitea, and Forgejo.
+    Gitea,
 }
 
 /// Where verdicts are told as commit statuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusTarget {
     /// The form of the requests.
-    pub forge: Forge,
+    pub forge: StatusForge,
     /// The address of the forge's API, without a slash at its end.
     pub api_url: Url,
     /// The owner of the repository there.

@@ -1,9 +1,12 @@
 //! Accepts connections: a bounded number of them, each with a limit on its headers and on the time that it may take for them and in
 //! all.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -11,8 +14,9 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
-use super::{HttpState, router};
+use super::{HttpState, Peer, router};
 
 /// Connections at one time; the others wait in the kernel's queue.
 const CONNECTIONS: usize = 1024;
@@ -41,8 +45,8 @@ pub async fn serve(listener: TcpListener, state: HttpState, shutdown: Cancellati
             } => accepted,
         };
         match accepted {
-            (Ok(slot), Ok((stream, _))) => {
-                let connection = connection(stream, router.clone(), shutdown.clone());
+            (Ok(slot), Ok((stream, peer))) => {
+                let connection = connection(stream, peer, router.clone(), shutdown.clone());
                 tasks.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -62,7 +66,7 @@ pub async fn serve(listener: TcpListener, state: HttpState, shutdown: Cancellati
     }
 }
 
-async fn connection(stream: TcpStream, router: axum::Router, shutdown: CancellationToken) {
+async fn connection(stream: TcpStream, peer: SocketAddr, router: axum::Router, shutdown: CancellationToken) {
     stream.set_nodelay(true).ok();
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
@@ -70,7 +74,11 @@ async fn connection(stream: TcpStream, router: axum::Router, shutdown: Cancellat
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_LIMIT)
         .max_headers(HEADER_LINES);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let from = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        request
+    });
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(from));
     let mut served = std::pin::pin!(served);
     tokio::select! {
         ended = served.as_mut() => return note(ended),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{HookSeen, HttpState};
 use crate::model::name::SourceName;
-use crate::source::webhook::{HookOutcome, Refusal};
+use crate::source::webhook::{HookOutcome, ProofError, Refusal};
 
 /// How long a body may take.
 const READ_TIME: Duration = Duration::from_secs(10);
@@ -29,6 +29,9 @@ pub(super) async fn receive(
         Some((name, _)) => take(&state, name, &headers, body).await,
         None => HookOutcome::Refused(Refusal::UnknownSource),
     };
+    if let HookOutcome::Refused(refusal) = outcome {
+        state.hooks.refused(known.as_ref().map(|(name, _)| name), refusal);
+    }
     let response = answer(&outcome);
     (state.on_hook)(&HookSeen { source: known, outcome });
     response
@@ -42,7 +45,7 @@ async fn take(state: &HttpState, source: &SourceName, headers: &HeaderMap, body:
         return HookOutcome::Refused(Refusal::TooLarge);
     }
     if !state.hooks.has_proof(source, headers) {
-        return HookOutcome::Refused(Refusal::Unproven);
+        return HookOutcome::Refused(Refusal::Unproven(ProofError::Missing));
     }
     let share = u32::try_from(expected.div_ceil(1024)).unwrap_or(u32::MAX);
     let Ok(_share) = state.in_flight.try_acquire_many(share) else {
@@ -79,7 +82,7 @@ fn answer(outcome: &HookOutcome) -> Response {
     };
     match refusal {
         Refusal::UnknownSource => (StatusCode::NOT_FOUND, "no such source, or it takes no webhooks\n"),
-        Refusal::Unproven => (StatusCode::UNAUTHORIZED, "the signature is missing or does not match\n"),
+        Refusal::Unproven(_) => (StatusCode::UNAUTHORIZED, "the signature is missing or does not match\n"),
         Refusal::Malformed => (StatusCode::BAD_REQUEST, "this is not the JSON that the forge sends\n"),
         Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this source takes\n"),
         Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n"),

@@ -1,13 +1,15 @@
-//! The daemon's HTTP server: webhooks in, metrics and health out.
+//! The daemon's HTTP server: webhooks in, metrics and health out, and what became of the webhooks for who asks from this machine.
 //!
-//! In: requests of anybody. Out: hints (through [`Hooks`]) and text. Bounded in connections, headers, bodies and time, so that a slow
+//! In: requests of anybody. Out: hints (through [`Hooks`]), text and JSON. Bounded in connections, headers, bodies and time, so that a slow
 //! or a large client hurts itself only. May use: `config`, `source::webhook`, the network.
 
 mod connections;
+mod deliveries;
 mod hooks;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -50,6 +52,10 @@ pub type OnHook = Arc<dyn Fn(&HookSeen) + Send + Sync>;
 /// Writes the metrics in Prometheus' text format.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// Who sent a request.
+#[derive(Debug, Clone, Copy)]
+struct Peer(SocketAddr);
+
 /// What the server answers from.
 #[derive(Clone)]
 pub struct HttpState {
@@ -76,6 +82,7 @@ impl HttpState {
 pub fn router(state: HttpState) -> Router {
     Router::new()
         .route("/hooks/{source}", post(hooks::receive))
+        .route("/api/v1/deliveries", get(deliveries::list))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))

@@ -16,7 +16,6 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config;
-use crate::source::webhook::Refusal;
 use crate::source::{Hints, Trigger};
 
 const PUSH: &str = r#"{"ref":"refs/heads/main"}"#;
@@ -113,13 +112,16 @@ async fn what_is_proven_and_does_not_matter_is_a_success() {
         ("issues", "{}"),
         ("push", r#"{"ref":"refs/heads/other"}"#),
         ("push", r#"{"ref":"refs/tags/main"}"#),
-        ("pull_request", r#"{"action":"closed","pull_request":{"merged":false,"base":{"ref":"main"}}}"#),
+        (
+            "pull_request",
+            r#"{"action":"closed","number":7,"pull_request":{"merged":false,"base":{"ref":"main"}}}"#,
+        ),
     ] {
         assert_eq!(server.send(github(event, "1", "after", body)).await.0, 200, "{event}");
         assert_eq!(server.outcome(), HookOutcome::Irrelevant);
         assert!(!server.hinted("hub"));
     }
-    let merged = r#"{"action":"closed","pull_request":{"merged":true,"base":{"ref":"main"}}}"#;
+    let merged = r#"{"action":"closed","number":7,"pull_request":{"merged":true,"base":{"ref":"main"}}}"#;
     assert_eq!(server.send(github("pull_request", "1", "after", merged)).await.0, 202);
     assert!(server.hinted("hub"));
 }
@@ -136,7 +138,7 @@ async fn what_is_not_proven_is_401_and_no_hint() {
     requests.push(other_forge);
     for request in requests {
         assert_eq!(server.send(request).await.0, 401);
-        assert_eq!(server.outcome(), HookOutcome::Refused(Refusal::Unproven));
+        assert_eq!(server.outcome().name(), "unproven");
     }
     assert!(!server.hinted("hub") && !server.hinted("tea"));
     for path in ["/hooks/none", "/hooks/nobody", "/hooks/NOT%20A%20NAME"] {
@@ -235,8 +237,79 @@ async fn a_connection_is_served_bounded_and_closed() {
     assert!(ask(format!("{head}\r\n")).await.starts_with("HTTP/1.1 200"));
     let large = ask(format!("{head}x: {}\r\n\r\n", "y".repeat(300_000))).await;
     assert!(large.starts_with("HTTP/1.1 431"), "{large}");
+    let deliveries = head.replace("/healthz", "/api/v1/deliveries");
+    assert!(ask(format!("{deliveries}\r\n")).await.starts_with("HTTP/1.1 200"));
     let announced = "POST /hooks/hub HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n".to_owned();
     assert!(ask(announced).await.starts_with("HTTP/1.1 413"));
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(10), task).await.expect("the server ends").unwrap();
+}
+
+fn from(peer: &str, path: &str) -> Request<Body> {
+    let mut request = Request::get(path).body(Body::empty()).unwrap();
+    request.extensions_mut().insert(Peer(peer.parse().unwrap()));
+    request
+}
+
+#[tokio::test]
+async fn every_delivery_has_an_outcome_that_only_this_machine_can_ask_for() {
+    let server = server();
+    let merged = r#"{"action":"closed","number":7,"pull_request":{"merged":true,"base":{"ref":"main"}}}"#;
+    for (event, id, secret, body) in [
+        ("push", "1", "after", PUSH),
+        ("push", "1", "after", PUSH),
+        ("ping", "2", "after", "{}"),
+        ("push", "3", "wrong", PUSH),
+        ("push", "4", "wrong", PUSH),
+        ("pull_request", "5", "after", merged),
+        ("pull_request", "6", "after", &merged.replace("closed", "labeled")),
+        ("push", "7", "after", "not json"),
+    ] {
+        server.send(github(event, id, secret, body)).await;
+    }
+    server.send(Request::post("/hooks/nobody").body(Body::empty()).unwrap()).await;
+
+    let path = "/api/v1/deliveries";
+    let (status, text, _) = server.send(from("127.0.0.1:1", path)).await;
+    assert_eq!(status, 200);
+    assert!(!text.contains("sha256") && !text.contains("after") && !text.contains("not json"), "{text}");
+    let log: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let rows: Vec<String> = log["deliveries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|row| {
+            format!("{} {} {} {}", row["id"], row["event"], row["outcome"], row["hinted"]).replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "1 push accepted [main]",
+            "1 push duplicate []",
+            "2 ping irrelevant []",
+            "5 pull_request accepted [main]",
+            "6 pull_request irrelevant []",
+            "null  refused []",
+        ]
+    );
+    assert_eq!(log["deliveries"][1]["why"], "pull request 7 into main: labeled; only a merge moves a branch");
+    let refused = log["refused"].as_array().unwrap();
+    let refused: Vec<_> =
+        refused.iter().map(|r| (r["reason"].as_str().unwrap(), r["count"].as_u64())).collect();
+    assert_eq!(refused, [("unknown_source", Some(1)), ("unproven", Some(2))]);
+
+    for (peer, path, status) in [
+        ("[::1]:1", path, 200),
+        ("[::ffff:127.0.0.1]:1", "/api/v1/deliveries?source=tea&limit=1", 200),
+        ("127.0.0.1:1", "/api/v1/deliveries?source=none", 404),
+        ("127.0.0.1:1", "/api/v1/deliveries?sauce=hub", 400),
+        ("192.0.2.1:1", path, 404),
+        ("192.0.2.1:1", "/api/v1/deliveries?sauce=hub", 404),
+    ] {
+        assert_eq!(server.send(from(peer, path)).await.0, status, "{peer} {path}");
+    }
+    let unknown = Request::get(path).body(Body::empty()).unwrap();
+    assert_eq!(server.send(unknown).await.0, 404, "whoever asks is not known");
 }

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::chain;
-use crate::config::{Config, Forge as Spoken, StatusTarget};
+use crate::config::{Config, StatusForge, StatusTarget};
 use crate::event::status::{statuses_of, statuses_of_problems};
 use crate::event::status_sink::{Forge, ForgeTarget, StatusSink, Token};
 use crate::model::desired::SourceProblem;
@@ -61,8 +61,8 @@ impl Statuses {
 
 fn forge_target(target: &StatusTarget) -> Result<ForgeTarget, Box<dyn std::error::Error + Send + Sync>> {
     let forge = match target.forge {
-        Spoken::GitHub => Forge::GitHub,
-        Spoken::Gitea => Forge::Gitea,
+        StatusForge::GitHub => Forge::GitHub,
+        StatusForge::Gitea => Forge::Gitea,
     };
     let mut repository = target.api_url.clone();
     repository.set_path(&format!("{}/{}", target.owner, target.repository));

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use gix::Repository;
-use jiff::Timestamp;
 
 use super::branch::{Branch, Context};
 use super::error::{Cause, GitError};
@@ -105,10 +104,9 @@ impl Reader {
         Looked { report, moved: false, retry_after: None }
     }
 
-    #[allow(clippy::disallowed_methods)] // The one place.
     fn report(&mut self, trouble: Option<&str>, trigger: Trigger, stats: LookStats) -> SourceReport {
         let looks: Vec<_> = self.tracked.iter().map(|(name, tracked)| tracked.look(name)).collect();
-        self.memory.report(&self.source, &looks, trouble, (trigger, stats, Timestamp::now()))
+        self.memory.report(&self.source, &looks, trouble, (trigger, stats, super::now()))
     }
 
     fn heads(&self) -> BranchHeads {

@@ -1,44 +1,103 @@
 //! GitHub's webhooks, as its documentation "Validating webhook deliveries" and "Webhook events and payloads" describe them.
 
-use http::HeaderMap;
+use serde::Deserialize;
 
-use super::{Event, Names, ParseError, ProofError, check, event, header};
+use super::Request;
+use super::event::{Action, Event, ParseError, PullRequest, Told, branch, read};
+use super::proof::{ProofError, sha256_of_body};
 use crate::config::Secret;
 
-pub(super) const NAMES: Names = Names {
-    signature: &["x-hub-signature-256"],
-    event: &["x-github-event"],
-    delivery: &["x-github-delivery"],
-};
+pub(super) const PROOF: &[&str] = &["x-hub-signature-256"];
 
 /// Checks `X-Hub-Signature-256: sha256=<hex>`.
-pub(super) fn verify(headers: &HeaderMap, body: &[u8], secrets: &[Secret]) -> Result<(), ProofError> {
-    let signature = header(headers, NAMES.signature).ok_or(ProofError::Missing)?;
-    check(signature.strip_prefix("sha256=").ok_or(ProofError::Wrong)?, body, secrets)
+pub(super) fn verify(request: Request<'_>, secrets: &[Secret]) -> Result<(), ProofError> {
+    sha256_of_body(request, PROOF, secrets)
 }
 
 /// Reads what happened.
-pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Event, ParseError> {
-    event("GitHub", header(headers, NAMES.event), body)
+pub(super) fn parse(request: Request<'_>) -> Result<Told, ParseError> {
+    let name = request.header(&["x-github-event"]).unwrap_or_default();
+    let event = event("GitHub", name, request.body)?;
+    let id = request.header(&["x-github-delivery"]).map(str::to_owned);
+    Ok(Told { event, name: name.to_owned(), id })
+}
+
+#[derive(Deserialize)]
+struct Push {
+    #[serde(rename = "ref")]
+    reference: String,
+}
+
+#[derive(Deserialize)]
+struct Changed {
+    action: String,
+    number: u64,
+    pull_request: Details,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    #[serde(default)]
+    merged: bool,
+    base: End,
+    head: Option<End>,
+    labels: Option<Vec<Label>>,
+}
+
+#[derive(Deserialize)]
+struct End {
+    #[serde(rename = "ref")]
+    branch: String,
+    sha: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Label {
+    name: String,
+}
+
+/// Reads the events that Gitea has from GitHub.
+pub(super) fn event(forge: &'static str, name: &str, body: &[u8]) -> Result<Event, ParseError> {
+    match name {
+        "push" => {
+            let push: Push = read(forge, body)?;
+            Ok(Event::Push { branches: branch(&push.reference).into_iter().collect() })
+        }
+        "pull_request" => Ok(pull(read(forge, body)?)),
+        "ping" => Ok(Event::Ping),
+        _ => Ok(Event::Other),
+    }
+}
+
+fn pull(Changed { action, number, pull_request }: Changed) -> Event {
+    let Details { merged, base, head, labels } = pull_request;
+    let action = match action.as_str() {
+        "opened" => Action::Opened,
+        "synchronize" | "synchronized" => Action::Synchronized,
+        "reopened" => Action::Reopened,
+        "labeled" | "label_updated" => Action::Labeled,
+        "unlabeled" | "label_cleared" => Action::Unlabeled,
+        "closed" if merged => Action::Merged,
+        "closed" => Action::Closed,
+        _ => return Event::Other,
+    };
+    let (head, commit) = head.map_or((None, None), |head| (Some(head.branch), head.sha));
+    let labels = labels.into_iter().flatten().map(|label| label.name).collect();
+    Event::Pull(PullRequest { number, action, base: base.branch, head, commit, labels })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{headers, pull, push};
     use super::*;
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
-            .collect()
-    }
 
     #[test]
     fn the_documented_vector_is_accepted_and_nothing_else() {
         let secrets = [Secret::new("before"), Secret::new("It's a Secret to Everybody")];
         let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
         let proven = |signature: &str, body: &[u8], secrets: &[Secret]| {
-            verify(&headers(&[("x-hub-signature-256", signature)]), body, secrets)
+            let headers = headers(&[("x-hub-signature-256", signature)]);
+            verify(Request { headers: &headers, body }, secrets)
         };
         assert_eq!(proven(signature, b"Hello, World!", &secrets), Ok(()));
         assert_eq!(proven(signature, b"Hello, World?", &secrets), Err(ProofError::Wrong));
@@ -47,26 +106,46 @@ mod tests {
         for bad in [&signature[7..], &signature[..70], "sha256=", "sha256=zz", "sha1=00", ""] {
             assert_eq!(proven(bad, b"Hello, World!", &secrets), Err(ProofError::Wrong), "{bad}");
         }
-        assert_eq!(verify(&HeaderMap::new(), b"", &secrets), Err(ProofError::Missing));
+        let none = Request { headers: &headers(&[]), body: b"" };
+        assert_eq!(verify(none, &secrets), Err(ProofError::Missing));
     }
 
     #[test]
     fn events_are_read() {
-        let read = |name: &str, body: &str| parse(&headers(&[("x-github-event", name)]), body.as_bytes());
-        let merged = r#"{"action":"closed","pull_request":{"merged":true,"base":{"ref":"main"}}}"#;
-        let branch = "main".to_owned();
-        assert_eq!(
-            read("push", r#"{"ref":"refs/heads/main","after":"x"}"#),
-            Ok(Event::Push { branch: branch.clone() })
-        );
-        assert_eq!(read("push", r#"{"ref":"refs/tags/v1"}"#), Ok(Event::Other));
-        assert_eq!(read("pull_request", merged), Ok(Event::Merged { branch }));
-        assert_eq!(read("pull_request", &merged.replace("true", "false")), Ok(Event::Other));
-        assert_eq!(read("pull_request", &merged.replace("closed", "opened")), Ok(Event::Other));
-        assert_eq!(read("ping", "{}"), Ok(Event::Ping));
+        let read = |name: &str, body: &str| {
+            let headers = headers(&[("x-github-event", name), ("x-github-delivery", "72d3162e")]);
+            parse(Request { headers: &headers, body: body.as_bytes() }).map(|told| told.event)
+        };
+        assert_eq!(read("push", r#"{"ref":"refs/heads/main","after":"x"}"#), Ok(push(&["main"])));
+        assert_eq!(read("push", r#"{"ref":"refs/tags/v1"}"#), Ok(push(&[])));
+        assert_eq!(read("ping", r#"{"zen":"Keep it logically awesome.","hook_id":1}"#), Ok(Event::Ping));
         assert_eq!(read("issues", "nonsense"), Ok(Event::Other));
         for bad in ["", "payload=%7B%7D", "[]", r#"{"ref":1}"#] {
-            assert!(read("push", bad).is_err(), "{bad}");
+            assert_eq!(read("push", bad), Err(ParseError("GitHub")), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_life_of_a_pull_request_is_read() {
+        let read = |action: &str, merged: bool| {
+            let body = format!(
+                r#"{{"action":"{action}","number":7,"pull_request":{{"number":7,"merged":{merged},
+                "base":{{"ref":"main","sha":"0a"}},"head":{{"ref":"topic","sha":"1b"}},"labels":[{{"name":"preview"}}]}}}}"#
+            );
+            let headers = headers(&[("x-github-event", "pull_request")]);
+            parse(Request { headers: &headers, body: body.as_bytes() }).unwrap().event
+        };
+        for (word, action) in [
+            ("opened", Action::Opened),
+            ("synchronize", Action::Synchronized),
+            ("reopened", Action::Reopened),
+            ("labeled", Action::Labeled),
+            ("unlabeled", Action::Unlabeled),
+            ("closed", Action::Closed),
+        ] {
+            assert_eq!(read(word, false), pull(7, action, &["preview"]), "{word}");
+        }
+        assert_eq!(read("closed", true), pull(7, Action::Merged, &["preview"]));
+        assert_eq!(read("edited", false), Event::Other);
     }
 }

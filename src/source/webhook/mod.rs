@@ -1,143 +1,92 @@
 //! Webhooks: authenticated hints. One file a forge, each with a pure `verify` and a pure `parse`; the forge comes from the
 //! configuration, never from headers, and nothing in a body chooses an address, a ref or a namespace.
 
+mod bitbucket_cloud;
+mod bitbucket_data_center;
+mod cdevents;
 mod dedupe;
+mod deliveries;
+mod event;
+mod generic;
 mod gitea;
 mod github;
+mod gitlab;
+mod proof;
 mod receiver;
+mod standard;
+#[cfg(test)]
+mod tests;
 
-use hmac::{Hmac, Mac};
 use http::HeaderMap;
-use serde::Deserialize;
-use sha2::Sha256;
-use subtle::ConstantTimeEq;
+use jiff::Timestamp;
 
-use crate::config::{Forge, Secret};
+use crate::config::{Forge, Secret, Webhook};
 
+pub use deliveries::{Delivery, Log, Turned};
+pub use event::{Action, PullRequest};
+pub use proof::ProofError;
 pub use receiver::{HookOutcome, Hooks, Refusal};
 
-/// What a request says happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Event {
-    /// A branch moved, was created or was deleted.
-    Push {
-        /// The branch, without `refs/heads/`.
-        branch: String,
-    },
-    /// A pull request was merged.
-    Merged {
-        /// The branch that it was merged into.
-        branch: String,
-    },
-    /// The forge tries the hook out.
-    Ping,
-    /// Anything else.
-    Other,
+use event::{ParseError, Told};
+
+/// A request, whole.
+#[derive(Debug, Clone, Copy)]
+struct Request<'a> {
+    headers: &'a HeaderMap,
+    body: &'a [u8],
 }
 
-/// Why a request's proof is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum ProofError {
-    /// There is no signature.
-    #[error("the request has no signature: set the hook's secret in the forge")]
-    Missing,
-    /// It does not match.
-    #[error("the signature does not match: the secrets of forge and configuration differ")]
-    Wrong,
+impl<'a> Request<'a> {
+    /// Returns the first of these headers that is there, as text.
+    fn header(self, names: &[&str]) -> Option<&'a str> {
+        names.iter().find_map(|name| self.headers.get(*name)).and_then(|value| value.to_str().ok())
+    }
 }
 
-/// Why an authenticated request cannot be understood.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the request's body is not the JSON that {0} sends: set the hook's content type to application/json")]
-struct ParseError(&'static str);
-
-/// The headers of a forge.
-struct Names {
-    /// The signature, the first that is there counts.
-    signature: &'static [&'static str],
-    event: &'static [&'static str],
-    delivery: &'static [&'static str],
+/// Tells whether a request brings a proof of any kind that its forge knows, right or wrong.
+fn has_proof(webhook: &Webhook, request: Request<'_>) -> bool {
+    let names = match webhook.forge {
+        Forge::GitHub => github::PROOF,
+        Forge::GitLab => gitlab::PROOF,
+        Forge::Gitea => gitea::PROOF,
+        Forge::BitbucketCloud => bitbucket_cloud::PROOF,
+        Forge::BitbucketDataCenter => bitbucket_data_center::PROOF,
+        Forge::Generic => match &webhook.signature_header {
+            Some(name) => &[name.as_str()],
+            None => standard::PROOF,
+        },
+        Forge::CdEvents => standard::PROOF,
+    };
+    request.header(names).is_some()
 }
 
-fn names(forge: Forge) -> &'static Names {
+/// Checks a request's proof over its raw body, before anything of the body is read. `now` is for proofs that age.
+fn verify(
+    webhook: &Webhook,
+    request: Request<'_>,
+    secrets: &[Secret],
+    now: Timestamp,
+) -> Result<(), ProofError> {
+    match webhook.forge {
+        Forge::GitHub => github::verify(request, secrets),
+        Forge::GitLab => gitlab::verify(request, secrets, now),
+        Forge::Gitea => gitea::verify(request, secrets),
+        Forge::BitbucketCloud => bitbucket_cloud::verify(request, secrets),
+        Forge::BitbucketDataCenter => bitbucket_data_center::verify(request, secrets),
+        Forge::Generic => generic::verify(request, webhook.signature_header.as_ref(), secrets, now),
+        Forge::CdEvents => cdevents::verify(request, secrets, now),
+    }
+}
+
+/// Reads what a proven request says.
+fn parse(forge: Forge, request: Request<'_>) -> Result<Told, ParseError> {
     match forge {
-        Forge::GitHub => &github::NAMES,
-        Forge::Gitea => &gitea::NAMES,
-    }
-}
-
-fn verify(forge: Forge, headers: &HeaderMap, body: &[u8], secrets: &[Secret]) -> Result<(), ProofError> {
-    match forge {
-        Forge::GitHub => github::verify(headers, body, secrets),
-        Forge::Gitea => gitea::verify(headers, body, secrets),
-    }
-}
-
-fn parse(forge: Forge, headers: &HeaderMap, body: &[u8]) -> Result<Event, ParseError> {
-    match forge {
-        Forge::GitHub => github::parse(headers, body),
-        Forge::Gitea => gitea::parse(headers, body),
-    }
-}
-
-fn header<'a>(headers: &'a HeaderMap, names: &[&str]) -> Option<&'a str> {
-    names.iter().find_map(|name| headers.get(*name)).and_then(|value| value.to_str().ok())
-}
-
-/// Compares a hexadecimal HMAC-SHA256 with that of the body under each secret, in constant time.
-fn check(hex_signature: &str, body: &[u8], secrets: &[Secret]) -> Result<(), ProofError> {
-    let mut given = [0_u8; 32];
-    hex::decode_to_slice(hex_signature, &mut given).map_err(|_| ProofError::Wrong)?;
-    let mut fits = subtle::Choice::from(0);
-    for secret in secrets {
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()) else { continue };
-        mac.update(body);
-        fits |= mac.finalize().into_bytes().as_slice().ct_eq(&given);
-    }
-    if fits.into() { Ok(()) } else { Err(ProofError::Wrong) }
-}
-
-#[derive(Deserialize)]
-struct PushBody {
-    #[serde(rename = "ref")]
-    reference: String,
-}
-
-#[derive(Deserialize)]
-struct PullBody {
-    action: String,
-    pull_request: PullRequest,
-}
-
-#[derive(Deserialize)]
-struct PullRequest {
-    #[serde(default)]
-    merged: bool,
-    base: Base,
-}
-
-#[derive(Deserialize)]
-struct Base {
-    #[serde(rename = "ref")]
-    branch: String,
-}
-
-/// Reads the events that GitHub and its relatives share.
-fn event(forge: &'static str, name: Option<&str>, body: &[u8]) -> Result<Event, ParseError> {
-    let bad = |_| ParseError(forge);
-    match name {
-        Some("push") => {
-            let push: PushBody = serde_json::from_slice(body).map_err(bad)?;
-            let branch = push.reference.strip_prefix("refs/heads/").map(str::to_owned);
-            Ok(branch.map_or(Event::Other, |branch| Event::Push { branch }))
-        }
-        Some("pull_request") => {
-            let pull: PullBody = serde_json::from_slice(body).map_err(bad)?;
-            let merged = pull.action == "closed" && pull.pull_request.merged;
-            let branch = pull.pull_request.base.branch;
-            Ok(if merged { Event::Merged { branch } } else { Event::Other })
-        }
-        Some("ping") => Ok(Event::Ping),
-        _ => Ok(Event::Other),
+        Forge::GitHub => github::parse(request),
+        Forge::GitLab => gitlab::parse(request),
+        Forge::Gitea => gitea::parse(request),
+        Forge::BitbucketCloud => bitbucket_cloud::parse(request),
+        Forge::BitbucketDataCenter => bitbucket_data_center::parse(request),
+        Forge::Generic => Ok(generic::parse(request)),
+        Forge::CdEvents => cdevents::parse(request),
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of a webhook request once its body is here: proof, then duplicate, then meaning, then a hint.
+//! What becomes of a webhook request once its body is here: proof, then meaning, then duplicate, then a hint. Every outcome is noted.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,10 +7,12 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::dedupe::Dedupe;
-use super::{Event, header, names, parse, verify};
+use super::deliveries::{Deliveries, Delivery, Log, Turned};
+use super::event::{Action, Event, Told};
+use super::{ProofError, Request, has_proof, parse, verify};
 use crate::config::{Config, Forge, Secret, Webhook};
 use crate::model::name::SourceName;
-use crate::source::{Hint, Hints, Trigger};
+use crate::source::{Hint, Hints, Trigger, now};
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,29 +21,51 @@ pub enum HookOutcome {
     Accepted,
     /// It was here before.
     Duplicate,
-    /// It is proven and says nothing that matters: a ping, another event, another branch.
+    /// It is proven and asks for no look: a ping, another event, another branch, a pull request that is not merged.
     Irrelevant,
     /// It is not accepted.
     Refused(Refusal),
 }
 
 /// Why a request is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// No source of this name takes webhooks.
+    #[error("the address names no source that takes webhooks: it ends in /hooks/ and the source's name")]
     UnknownSource,
     /// The proof is missing or wrong.
-    Unproven,
-    /// It is proven and not JSON.
+    #[error(transparent)]
+    Unproven(ProofError),
+    /// It is proven and not what the forge sends.
+    #[error("the body is not the JSON that the forge sends: set the hook's content type to application/json")]
     Malformed,
     /// The body is larger than the source takes.
+    #[error("the body is larger than webhook.max_body allows")]
     TooLarge,
     /// The body did not come in time, or broke off.
+    #[error("the body did not come in time, or broke off")]
     TooSlow,
     /// Too much is being received already.
+    #[error("too much was being received at the time: the forge was told to come again")]
     Overloaded,
     /// The secret cannot be read.
+    #[error("the hook's secret cannot be read: the daemon's log says why")]
     NoSecret,
+}
+
+impl Refusal {
+    /// Returns the word for the metric's label `result`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnknownSource => "unknown_source",
+            Self::Unproven(_) => "unproven",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::Overloaded => "overloaded",
+            Self::NoSecret => "no_secret",
+        }
+    }
 }
 
 impl HookOutcome {
@@ -51,15 +75,7 @@ impl HookOutcome {
             Self::Accepted => "accepted",
             Self::Duplicate => "duplicate",
             Self::Irrelevant => "irrelevant",
-            Self::Refused(refusal) => match refusal {
-                Refusal::UnknownSource => "unknown_source",
-                Refusal::Unproven => "unproven",
-                Refusal::Malformed => "malformed",
-                Refusal::TooLarge => "too_large",
-                Refusal::TooSlow => "too_slow",
-                Refusal::Overloaded => "overloaded",
-                Refusal::NoSecret => "no_secret",
-            },
+            Self::Refused(refusal) => refusal.name(),
         }
     }
 }
@@ -77,6 +93,14 @@ struct Endpoint {
 pub struct Hooks {
     endpoints: BTreeMap<SourceName, Endpoint>,
     dedupe: Mutex<Dedupe>,
+    deliveries: Deliveries,
+}
+
+/// What a request means to a source: an outcome, why, and the branches to look at.
+struct Meaning {
+    outcome: HookOutcome,
+    why: String,
+    hinted: Vec<String>,
 }
 
 impl Hooks {
@@ -87,9 +111,12 @@ impl Hooks {
             let claimed = config.environments.values().filter(|e| source.may_claim_environment(&e.name));
             let mut branches: Vec<String> = claimed.filter_map(|e| e.branch.clone()).collect();
             branches.push(source.branch.clone());
+            branches.sort();
+            branches.dedup();
             Some((name.clone(), Endpoint { webhook, branches, hint }))
         };
-        Self { endpoints: config.sources.iter().filter_map(endpoint).collect(), dedupe: Mutex::default() }
+        let endpoints = config.sources.iter().filter_map(endpoint).collect();
+        Self { endpoints, dedupe: Mutex::default(), deliveries: Deliveries::default() }
     }
 
     /// Returns the forge of a source's webhook.
@@ -104,46 +131,133 @@ impl Hooks {
 
     /// Tells whether a request brings a proof at all; without one its body need not be read.
     pub fn has_proof(&self, source: &SourceName, headers: &HeaderMap) -> bool {
-        self.forge(source).is_some_and(|forge| header(headers, names(forge).signature).is_some())
+        let request = Request { headers, body: &[] };
+        self.endpoints.get(source).is_some_and(|endpoint| has_proof(&endpoint.webhook, request))
     }
 
-    /// Takes a whole request.
+    /// Returns the newest deliveries, of one source or of all, at most `limit`.
+    pub fn log(&self, source: Option<&SourceName>, limit: usize) -> Log {
+        self.deliveries.log(source, limit)
+    }
+
+    /// Takes a whole request. What it refuses is noted only once [`Self::refused`] is told.
     pub fn receive(&self, source: &SourceName, headers: &HeaderMap, body: &[u8]) -> HookOutcome {
-        let Some(Endpoint { webhook, branches, hint }) = self.endpoints.get(source) else {
+        let Some(endpoint) = self.endpoints.get(source) else {
             return HookOutcome::Refused(Refusal::UnknownSource);
         };
+        let Endpoint { webhook, .. } = endpoint;
+        let request = Request { headers, body };
         let secrets = secrets(source, webhook);
         if secrets.is_empty() {
             return HookOutcome::Refused(Refusal::NoSecret);
         }
-        if let Err(error) = verify(webhook.forge, headers, body, &secrets) {
-            tracing::warn!(%source, %error, "webhook refused");
-            return HookOutcome::Refused(Refusal::Unproven);
+        let at = now();
+        if let Err(error) = verify(webhook, request, &secrets, at) {
+            return HookOutcome::Refused(Refusal::Unproven(error));
         }
-        let event = match parse(webhook.forge, headers, body) {
-            Ok(event) => event,
+        let (Meaning { outcome, why, hinted }, event, id) = match parse(webhook.forge, request) {
+            Ok(told) => (self.judge(source, endpoint, &told), told.name, told.id),
             Err(error) => {
                 tracing::warn!(%source, %error, "webhook refused");
-                return HookOutcome::Refused(Refusal::Malformed);
+                let outcome = HookOutcome::Refused(Refusal::Malformed);
+                (Meaning { outcome, why: error.to_string(), hinted: Vec::new() }, String::new(), None)
             }
         };
-        match event {
-            Event::Push { branch } | Event::Merged { branch } if branches.contains(&branch) => {
-                if !self.first_time(source, headers, webhook.forge) {
-                    return HookOutcome::Duplicate;
-                }
-                hint.send(Trigger::Webhook);
-                HookOutcome::Accepted
-            }
-            _ => HookOutcome::Irrelevant,
+        let word = if matches!(outcome, HookOutcome::Refused(_)) { "refused" } else { outcome.name() };
+        let (forge, outcome_word) = (webhook.forge.name().to_owned(), word.to_owned());
+        let (source_name, looked) = (source.to_string(), outcome == HookOutcome::Accepted);
+        self.deliveries.note(
+            source,
+            Delivery { at, source: source_name, forge, event, id, outcome: outcome_word, why, hinted },
+        );
+        if looked {
+            endpoint.hint.send(Trigger::Webhook);
+        }
+        outcome
+    }
+
+    /// Notes a request that was refused; what was proven is noted already.
+    pub fn refused(&self, source: Option<&SourceName>, refusal: Refusal) {
+        if refusal == Refusal::Malformed {
+            return;
+        }
+        let forge = source.and_then(|source| self.forge(source)).map(|forge| forge.name().to_owned());
+        let turned = Turned {
+            source: source.map(ToString::to_string),
+            forge,
+            reason: refusal.name().to_owned(),
+            why: refusal.to_string(),
+            count: 1,
+            latest: now(),
+        };
+        let count = self.deliveries.turn(source, refusal.name(), turned);
+        let source = source.map_or("unknown", SourceName::as_str);
+        // Strangers may send as many as they like; a log is not theirs to fill.
+        if count == 1 {
+            tracing::warn!(source, why = %refusal, "a webhook was refused; more of its kind are only counted");
+        } else {
+            tracing::debug!(source, why = %refusal, count, "a webhook was refused");
         }
     }
 
-    fn first_time(&self, source: &SourceName, headers: &HeaderMap, forge: Forge) -> bool {
-        let Some(id) = header(headers, names(forge).delivery) else { return true };
+    fn judge(&self, source: &SourceName, endpoint: &Endpoint, told: &Told) -> Meaning {
+        let meaning = meaning(&told.event, &endpoint.branches);
+        let Some(id) = &told.id else { return meaning };
+        if meaning.outcome != HookOutcome::Accepted {
+            return meaning;
+        }
+        // With the branches, since GitLab gives one id to all that one request causes.
+        let key = format!("{id} {}", meaning.hinted.join(" "));
         let mut dedupe = self.dedupe.lock().unwrap_or_else(PoisonError::into_inner);
-        dedupe.first_time(source.as_str(), id, Instant::now())
+        if dedupe.first_time(source.as_str(), &key, Instant::now()) {
+            return meaning;
+        }
+        let why = "a delivery of this id came within the last 24 hours".to_owned();
+        Meaning { outcome: HookOutcome::Duplicate, why, hinted: Vec::new() }
     }
+}
+
+/// Says what an event means to a source that follows some branches.
+fn meaning(event: &Event, followed: &[String]) -> Meaning {
+    let accepted = |why: String, hinted: Vec<String>| Meaning { outcome: HookOutcome::Accepted, why, hinted };
+    let irrelevant = |why: String| Meaning { outcome: HookOutcome::Irrelevant, why, hinted: Vec::new() };
+    match event {
+        Event::Push { branches } => {
+            let hinted: Vec<String> =
+                followed.iter().filter(|name| branches.contains(name)).cloned().collect();
+            match (branches.first(), hinted.is_empty()) {
+                (_, false) => accepted(format!("{} moved", hinted.join(", ")), hinted),
+                (None, true) => irrelevant("no branch moved".to_owned()),
+                (Some(other), true) => irrelevant(not_followed(other, followed)),
+            }
+        }
+        Event::Pull(pull) if pull.action == Action::Merged => {
+            if followed.contains(&pull.base) {
+                let why = format!("pull request {} was merged into {}", pull.number, pull.base);
+                return accepted(why, vec![pull.base.clone()]);
+            }
+            irrelevant(format!("pull request {}: {}", pull.number, not_followed(&pull.base, followed)))
+        }
+        Event::Pull(pull) => {
+            let what = format!("pull request {} into {}: {}", pull.number, clip(&pull.base), pull.action);
+            irrelevant(format!("{what}; only a merge moves a branch"))
+        }
+        Event::Moved => accepted("something moved".to_owned(), followed.to_vec()),
+        Event::Published { artifact } => {
+            accepted(format!("{} can be had", clip(artifact)), followed.to_vec())
+        }
+        Event::Ping => irrelevant("the forge tried the hook out".to_owned()),
+        Event::Other => irrelevant("this event moves no branch".to_owned()),
+    }
+}
+
+fn not_followed(branch: &str, followed: &[String]) -> String {
+    format!("{} is not followed; {} is", clip(branch), followed.join(", "))
+}
+
+/// Cuts a name of others to what a sentence can bear.
+fn clip(text: &str) -> String {
+    text.chars().take(100).collect()
 }
 
 /// Reads the active secrets; one that cannot be read is left out and said.

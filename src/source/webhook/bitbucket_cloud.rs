@@ -1,0 +1,146 @@
+//! Bitbucket Cloud's webhooks, as its documentation "Manage webhooks" and "Event payloads" describe them. It has no labels, and
+//! `pullrequest:updated` does not tell new commits from a new title.
+
+use serde::Deserialize;
+
+use super::Request;
+use super::event::{Action, Event, ParseError, PullRequest, Told, read};
+use super::proof::{ProofError, sha256_of_body};
+use crate::config::Secret;
+
+pub(super) const PROOF: &[&str] = &["x-hub-signature"];
+
+/// Checks `X-Hub-Signature: sha256=<hex>`.
+pub(super) fn verify(request: Request<'_>, secrets: &[Secret]) -> Result<(), ProofError> {
+    sha256_of_body(request, PROOF, secrets)
+}
+
+/// Reads what happened.
+pub(super) fn parse(request: Request<'_>) -> Result<Told, ParseError> {
+    let name = request.header(&["x-event-key"]).unwrap_or_default();
+    let action = match name {
+        "pullrequest:created" => Some(Action::Opened),
+        "pullrequest:updated" => Some(Action::Synchronized),
+        "pullrequest:fulfilled" => Some(Action::Merged),
+        "pullrequest:rejected" => Some(Action::Closed),
+        _ => None,
+    };
+    let event = match (name, action) {
+        ("repo:push", _) => push(read("Bitbucket Cloud", request.body)?),
+        (_, Some(action)) => pull(action, read("Bitbucket Cloud", request.body)?),
+        _ => Event::Other,
+    };
+    let id = request.header(&["x-request-uuid"]).map(str::to_owned);
+    Ok(Told { event, name: name.to_owned(), id })
+}
+
+#[derive(Deserialize)]
+struct Body {
+    push: Push,
+}
+
+#[derive(Deserialize)]
+struct Push {
+    changes: Vec<Change>,
+}
+
+/// What a ref was and is; nothing where it was created or deleted.
+#[derive(Deserialize)]
+struct Change {
+    new: Option<Ref>,
+    old: Option<Ref>,
+}
+
+#[derive(Deserialize)]
+struct Ref {
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Pull {
+    pullrequest: Details,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    id: u64,
+    source: Option<End>,
+    destination: End,
+}
+
+#[derive(Deserialize)]
+struct End {
+    branch: Branch,
+    commit: Option<Commit>,
+}
+
+#[derive(Deserialize)]
+struct Branch {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    hash: String,
+}
+
+fn push(Body { push }: Body) -> Event {
+    let refs = push.changes.into_iter().filter_map(|change| change.new.or(change.old));
+    let branches = refs.filter(|moved| moved.kind == "branch").map(|moved| moved.name).collect();
+    Event::Push { branches }
+}
+
+fn pull(action: Action, Pull { pullrequest: Details { id, source, destination } }: Pull) -> Event {
+    let (head, commit) = match source {
+        Some(End { branch, commit }) => (Some(branch.name), commit.map(|commit| commit.hash)),
+        None => (None, None),
+    };
+    let base = destination.branch.name;
+    Event::Pull(PullRequest { number: id, action, base, head, commit, labels: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{headers, pull, push};
+    use super::*;
+
+    #[test]
+    fn the_documented_vector_is_accepted() {
+        let secrets = [Secret::new("It's a Secret to Everybody")];
+        let signature = "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9";
+        let proven = |name: &str, body: &[u8]| {
+            verify(Request { headers: &headers(&[(name, signature)]), body }, &secrets)
+        };
+        assert_eq!(proven("x-hub-signature", b"Hello World!"), Ok(()));
+        assert_eq!(proven("x-hub-signature", b"Hello, World!"), Err(ProofError::Wrong));
+        assert_eq!(proven("x-hub-signature-256", b"Hello World!"), Err(ProofError::Missing));
+    }
+
+    #[test]
+    fn events_are_read() {
+        let read = |name: &str, body: &str| {
+            let headers = headers(&[("x-event-key", name), ("x-request-uuid", "5f5f")]);
+            parse(Request { headers: &headers, body: body.as_bytes() }).map(|told| told.event)
+        };
+        let pushed = r#"{"actor":{},"push":{"changes":[
+            {"forced":false,"old":{"type":"branch","name":"main"},"new":{"type":"branch","name":"main","target":{"hash":"1b"}}},
+            {"created":true,"old":null,"new":{"type":"tag","name":"v1"}},
+            {"closed":true,"old":{"type":"branch","name":"gone"},"new":null}]}}"#;
+        assert_eq!(read("repo:push", pushed), Ok(push(&["main", "gone"])));
+        assert_eq!(read("repo:fork", "{}"), Ok(Event::Other));
+        assert_eq!(read("repo:push", "{}"), Err(ParseError("Bitbucket Cloud")));
+        let body = r#"{"pullrequest":{"id":7,"state":"OPEN","source":{"branch":{"name":"topic"},"commit":{"hash":"1b"}},
+            "destination":{"branch":{"name":"main"},"commit":null}}}"#;
+        for (name, action) in [
+            ("pullrequest:created", Action::Opened),
+            ("pullrequest:updated", Action::Synchronized),
+            ("pullrequest:fulfilled", Action::Merged),
+            ("pullrequest:rejected", Action::Closed),
+        ] {
+            assert_eq!(read(name, body), Ok(pull(7, action, &[])), "{name}");
+        }
+        assert_eq!(read("pullrequest:approved", body), Ok(Event::Other));
+    }
+}
