@@ -8,11 +8,12 @@ use clap_complete::Shell;
 use idp::cli::demo::DemoArgs;
 use idp::cli::validate::ValidateArgs;
 use idp::cli::{
-    CliError, Exit, Global, Output, command, completions, connect, crd, demo, explain, schema, status,
-    validate, version, watch,
+    CliError, Exit, Global, Output, command, completions, connect, crd, deliveries, demo, explain, schema,
+    status, validate, version, watch,
 };
 use idp::model::command::Verb as Asked;
 use idp::model::duration;
+use idp::model::name::SourceName;
 
 /// From a merged commit to a health-gated canary and a verdict: what became of it, and what to do about it
 #[derive(Debug, Parser)]
@@ -39,6 +40,15 @@ enum Verb {
     /// Follow or steer a rollout
     #[command(subcommand)]
     Rollout(Rollout),
+    /// Show what became of the last webhook deliveries: accepted, duplicate, irrelevant or refused, and why
+    Deliveries {
+        /// Only those of this source
+        #[arg(long, value_name = "NAME")]
+        source: Option<SourceName>,
+        /// The daemon's own address; it answers only who asks from its machine, as through a forwarded port
+        #[arg(long, env = "IDP_DAEMON", value_name = "URL", default_value = "http://127.0.0.1:8080")]
+        daemon: url::Url,
+    },
     /// Tell the whole story on embedded parts: a good release, a bad one, a revert, a crash and a fix
     Demo(DemoArgs),
     /// Check declarations the way the daemon does: 0 if all are right, 1 if one is refused, 2 if one could not be read
@@ -130,6 +140,7 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
                 }
             }
         }
+        Verb::Deliveries { source, daemon } => deliveries::run(daemon, source.as_ref(), output).await,
         Verb::Demo(arguments) => Ok(demo::run(arguments, output).await),
         Verb::Validate(arguments) => validate::run(arguments, output),
         Verb::Schema => schema::run(output),

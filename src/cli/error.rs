@@ -78,6 +78,21 @@ pub enum CliError {
         /// How long was waited.
         after: Duration,
     },
+    /// The daemon's own address gives no usable answer.
+    #[error("{what}")]
+    Daemon {
+        /// What we were doing.
+        what: String,
+        /// What the client says.
+        #[source]
+        source: Box<reqwest::Error>,
+    },
+    /// Something else answers there, or the daemon answers strangers.
+    #[error("{0} does not answer as a daemon does to who asks from its own machine")]
+    NotADaemon(String),
+    /// The daemon knows no webhook of this source; in its words.
+    #[error("{0}")]
+    NoSuchHook(String),
     /// A value cannot be printed.
     #[error("writing the output as {format}: {message}")]
     Format {
@@ -108,7 +123,9 @@ impl CliError {
     /// Returns the exit code that it means.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Name(_) | Self::NoSuchRelease { .. } | Self::Ambiguous { .. } => Exit::Usage,
+            Self::Name(_) | Self::NoSuchRelease { .. } | Self::NoSuchHook(_) | Self::Ambiguous { .. } => {
+                Exit::Usage
+            }
             Self::Format { .. } | Self::Stdout(_) => Exit::Bad,
             _ => Exit::Unreachable,
         }
@@ -144,6 +161,10 @@ impl CliError {
             Self::NoDaemon { .. } => {
                 "it takes effect once idpd runs; check its pod and its lease in the home namespace".into()
             }
+            Self::Daemon { .. } | Self::NotADaemon(_) => {
+                "name its address with --daemon; to one in a cluster, forward its port first with `kubectl port-forward`".into()
+            }
+            Self::NoSuchHook(_) => "leave --source out to see them all; a source without `webhook` is only polled".into(),
             Self::Format { .. } => "use -o json".into(),
             Self::Stdout(_) => return None,
         })
