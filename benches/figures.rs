@@ -5,6 +5,8 @@
 mod bed;
 #[path = "figures/cpu.rs"]
 mod cpu;
+#[path = "figures/hooks.rs"]
+mod hooks;
 #[path = "figures/reaction.rs"]
 mod reaction;
 #[path = "figures/repository.rs"]
@@ -36,6 +38,9 @@ async fn main() -> Result<()> {
     }
     if wanted("pass") {
         cpu::costs().await?;
+    }
+    if wanted("hooks") {
+        hooks::received()?;
     }
     Ok(())
 }
