@@ -116,6 +116,22 @@ impl Images {
         }
     }
 
+    /// Asks at once, as [`Self::again`] does, for whatever is waited for under the name of an artifact that was published: a package
+    /// URL (`pkg:oci/web@sha256%3A…`) or a reference. It may come from anywhere, so it chooses nothing but who is asked again.
+    pub fn published(&self, artifact: &str) {
+        let name = name_of(artifact);
+        let waits = |entry: &Entry| {
+            !matches!(entry.state, ImageState::Resolved(_)) && name_of(&entry.request.repository) == name
+        };
+        let wanted = lock(&self.0.wanted);
+        let releases = wanted.iter().filter(|(_, entries)| entries.values().any(waits));
+        let releases: Vec<ReleaseKey> = releases.map(|(release, _)| release.clone()).collect();
+        drop(wanted);
+        for release in &releases {
+            self.again(release);
+        }
+    }
+
     fn begin(&self, release: &ReleaseKey, identity: &Identity, request: &ImageRequest) -> Entry {
         let cancel = self.0.cancel.child_token();
         let repository = request.repository.clone();
@@ -236,6 +252,13 @@ impl Task {
             self.inner.waker.wake(&self.release);
         }
     }
+}
+
+/// Returns the last word of what names an image, without tag, digest and qualifiers.
+fn name_of(image: &str) -> &str {
+    let bare = image.find(['@', '?', '#']).and_then(|end| image.get(..end)).unwrap_or(image);
+    let last = bare.rsplit('/').next().unwrap_or(bare);
+    last.split(':').next().unwrap_or(last)
 }
 
 fn absent(repository: &str, tags: &[String]) -> String {

@@ -73,7 +73,7 @@ async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
 
 fn answer(outcome: &HookOutcome) -> Response {
     let refusal = match outcome {
-        HookOutcome::Accepted | HookOutcome::Duplicate => {
+        HookOutcome::Accepted(_) | HookOutcome::Duplicate => {
             return (StatusCode::ACCEPTED, format!("{}\n", outcome.name())).into_response();
         }
         // A success, since forges switch off hooks that fail.

@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config;
+use crate::source::webhook::News;
 use crate::source::{Hints, Trigger};
 
 const PUSH: &str = r#"{"ref":"refs/heads/main"}"#;
@@ -38,6 +39,9 @@ sources:
 - {name: hub, url: /r, webhook: {forge: github, secret_file: new, second_secret_file: old, max_body: 1KiB}}
 - {name: tea, url: /r, webhook: {forge: gitea, secret_file: new}}
 - {name: lost, url: /r, webhook: {forge: gitea, secret_file: gone}}
+- {name: lab, url: /r, webhook: {forge: gitlab, secret_file: new}}
+- {name: build, url: /r, webhook: {forge: cdevents, secret_file: new}}
+- {name: any, url: /r, webhook: {forge: generic, secret_file: new, signature_header: x-proof}}
 - {name: none, url: /r}
 ";
     let config = config::parse(text, dir.path()).unwrap();
@@ -92,7 +96,7 @@ impl Server {
 async fn a_signed_push_is_a_hint_once() {
     let server = server();
     assert_eq!(server.send(github("push", "1", "after", PUSH)).await.0, 202);
-    assert_eq!(server.outcome(), HookOutcome::Accepted);
+    assert_eq!(server.outcome(), HookOutcome::Accepted(News::Commit));
     assert!(server.hinted("hub"));
     assert_eq!(server.send(github("push", "1", "after", PUSH)).await.0, 202);
     assert_eq!(server.outcome(), HookOutcome::Duplicate);
@@ -165,6 +169,55 @@ async fn gitea_proves_itself_by_its_own_header() {
         Request::post("/hooks/lost").header("x-gitea-signature", "00").body(Body::from(PUSH)).unwrap();
     let (status, _, headers) = server.send(request).await;
     assert_eq!((status, headers["retry-after"].as_bytes()), (503, &b"5"[..]));
+}
+
+#[tokio::test]
+async fn who_else_can_prove_itself_is_heard() {
+    let server = server();
+    let post = |source: &str, pairs: &[(&str, &str)], body: &str| {
+        let request = Request::post(format!("/hooks/{source}"));
+        let request = pairs.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(Body::from(body.to_owned())).unwrap()
+    };
+    let gitlab = |token: &str, id: &str, branch: &str| {
+        let body = format!(r#"{{"ref":"refs/heads/{branch}"}}"#);
+        let pairs = [("x-gitlab-event", "Push Hook"), ("x-gitlab-token", token), ("x-gitlab-event-uuid", id)];
+        post("lab", &pairs, &body)
+    };
+    assert_eq!(server.send(gitlab("after", "1", "main")).await.0, 202);
+    assert!(server.hinted("lab"));
+    assert_eq!(server.send(gitlab("after", "1", "develop")).await.0, 202);
+    assert!(server.hinted("lab"), "one id for two branches that were pushed together");
+    assert_eq!(server.send(gitlab("after", "1", "main")).await.0, 202);
+    assert!(!server.hinted("lab"));
+    assert_eq!(server.send(gitlab("before", "2", "main")).await.0, 401);
+
+    let signature = sign("after", "anything");
+    assert_eq!(server.send(post("any", &[("x-proof", &signature)], "anything")).await.0, 202);
+    assert!(server.hinted("any"));
+    assert_eq!(server.send(post("any", &[("x-proof", &signature)], "something")).await.0, 401);
+
+    let event = r#"{"context":{"id":"1","source":"/b","type":"dev.cdevents.artifact.published.0.3.0"},"subject":{"id":"pkg:oci/web"}}"#;
+    let signed = |id: &str, now: i64| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(b"after").unwrap();
+        mac.update(format!("{id}.{now}.{event}").as_bytes());
+        let signature =
+            base64::Engine::encode(&base64::prelude::BASE64_STANDARD, mac.finalize().into_bytes());
+        let (now, signature) = (now.to_string(), format!("v1,{signature}"));
+        post(
+            "build",
+            &[("webhook-id", id), ("webhook-timestamp", &now), ("webhook-signature", &signature)],
+            event,
+        )
+    };
+    #[allow(clippy::disallowed_methods)] // The server reads the same clock.
+    let now = jiff::Timestamp::now().as_second();
+    assert_eq!(server.send(signed("a", now)).await.0, 202);
+    assert_eq!(server.outcome(), HookOutcome::Accepted(News::Artifact("pkg:oci/web".to_owned())));
+    assert!(server.hinted("build"));
+    assert_eq!(server.send(signed("b", now)).await.0, 202);
+    assert_eq!(server.outcome(), HookOutcome::Duplicate, "the event's id counts, not the request's");
+    assert_eq!(server.send(signed("c", now - 1000)).await.0, 401);
 }
 
 /// A body that fails the test when it is read.

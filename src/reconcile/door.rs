@@ -1,4 +1,4 @@
-//! The HTTP door of the daemon: webhooks become hints, metrics and health go out.
+//! The HTTP door of the daemon: webhooks become hints or news of an image, metrics and health go out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::supervisor::Supervisor;
 use crate::cluster::lease::Leadership;
 use crate::http::{self, HookSeen, HttpState, Readiness};
 use crate::source::Hints;
-use crate::source::webhook::Hooks;
+use crate::source::webhook::{HookOutcome, Hooks, News};
 
 /// How often readiness is asked.
 const LOOK: Duration = Duration::from_millis(250);
@@ -50,6 +50,9 @@ pub fn open(
         };
         let result = seen.outcome.name();
         counted.reporter.metrics().hooks.request(source, forge, result);
+        if let HookOutcome::Accepted(News::Artifact(artifact)) = &seen.outcome {
+            counted.images.published(artifact);
+        }
     });
     let state = HttpState::new(Arc::new(Hooks::new(&driver.config, hints)), metrics, ready, on_hook);
     let shutdown = supervisor.shutdown().clone();

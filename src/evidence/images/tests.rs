@@ -198,6 +198,26 @@ async fn an_absent_tag_is_waited_for() {
 }
 
 #[tokio::test]
+async fn what_is_published_is_asked_for_at_once() {
+    let mut world = World::new(None, false).await;
+    world.want("1-x", &["a"]);
+    world.reason().await;
+    world.images.published("pkg:oci/other@sha256%3Aab?repository_url=example.com/team/app");
+    assert!(matches!(world.state(), ImageState::Absent { .. }), "that is another image");
+    world.tag("a", Some(digest('a')));
+    world.images.published("pkg:oci/app@sha256%3Aab?repository_url=example.com/team/app");
+    assert_eq!(world.state(), ImageState::Unasked, "the question begins anew");
+    assert_eq!(world.resolved().await.1, digest('a'));
+    world.images.published("pkg:oci/app");
+    assert_eq!(world.resolved().await.1, digest('a'), "what is known stays");
+    for image in ["example.com:5000/team/app:1.0", "app@sha256:ab", "pkg:oci/app", "team/app?tag=1", "app#x"]
+    {
+        assert_eq!(name_of(image), "app", "{image}");
+    }
+    assert_eq!((name_of(""), name_of("@"), name_of("a/")), ("", "", ""));
+}
+
+#[tokio::test]
 async fn a_broken_registry_is_not_an_absent_image() {
     let mut world = World::new(None, false).await;
     *lock(&world.fake.broken) = true;

@@ -25,7 +25,7 @@ use crate::config::{Forge, Secret, Webhook};
 pub use deliveries::{Delivery, Log, Turned};
 pub use event::{Action, PullRequest};
 pub use proof::ProofError;
-pub use receiver::{HookOutcome, Hooks, Refusal};
+pub use receiver::{HookOutcome, Hooks, News, Refusal};
 
 use event::{ParseError, Told};
 

@@ -18,13 +18,22 @@ use crate::source::{Hint, Hints, Trigger, now};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookOutcome {
     /// The source is looked at.
-    Accepted,
+    Accepted(News),
     /// It was here before.
     Duplicate,
     /// It is proven and asks for no look: a ping, another event, another branch, a pull request that is not merged.
     Irrelevant,
     /// It is not accepted.
     Refused(Refusal),
+}
+
+/// What an accepted request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// A branch that may have moved.
+    Commit,
+    /// Something that was published, as its producer names it: an image may be there that somebody waits for.
+    Artifact(String),
 }
 
 /// Why a request is not accepted.
@@ -72,7 +81,7 @@ impl HookOutcome {
     /// Returns the word for the metric's label `result`.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Accepted => "accepted",
+            Self::Accepted(_) => "accepted",
             Self::Duplicate => "duplicate",
             Self::Irrelevant => "irrelevant",
             Self::Refused(refusal) => refusal.name(),
@@ -101,6 +110,13 @@ struct Meaning {
     outcome: HookOutcome,
     why: String,
     hinted: Vec<String>,
+}
+
+impl Meaning {
+    /// Means no look.
+    fn new(outcome: HookOutcome, why: String) -> Self {
+        Self { outcome, why, hinted: Vec::new() }
+    }
 }
 
 impl Hooks {
@@ -155,22 +171,31 @@ impl Hooks {
         if let Err(error) = verify(webhook, request, &secrets, at) {
             return HookOutcome::Refused(Refusal::Unproven(error));
         }
-        let (Meaning { outcome, why, hinted }, event, id) = match parse(webhook.forge, request) {
+        let (meaning, event, id) = match parse(webhook.forge, request) {
             Ok(told) => (self.judge(source, endpoint, &told), told.name, told.id),
             Err(error) => {
                 tracing::warn!(%source, %error, "webhook refused");
-                let outcome = HookOutcome::Refused(Refusal::Malformed);
-                (Meaning { outcome, why: error.to_string(), hinted: Vec::new() }, String::new(), None)
+                (
+                    Meaning::new(HookOutcome::Refused(Refusal::Malformed), error.to_string()),
+                    String::new(),
+                    None,
+                )
             }
         };
-        let word = if matches!(outcome, HookOutcome::Refused(_)) { "refused" } else { outcome.name() };
-        let (forge, outcome_word) = (webhook.forge.name().to_owned(), word.to_owned());
-        let (source_name, looked) = (source.to_string(), outcome == HookOutcome::Accepted);
-        self.deliveries.note(
-            source,
-            Delivery { at, source: source_name, forge, event, id, outcome: outcome_word, why, hinted },
-        );
-        if looked {
+        let Meaning { outcome, why, hinted } = meaning;
+        let delivery = Delivery {
+            at,
+            source: source.to_string(),
+            forge: webhook.forge.name().to_owned(),
+            event,
+            id,
+            outcome: if matches!(outcome, HookOutcome::Refused(_)) { "refused" } else { outcome.name() }
+                .to_owned(),
+            why,
+            hinted,
+        };
+        self.deliveries.note(source, delivery);
+        if matches!(outcome, HookOutcome::Accepted(_)) {
             endpoint.hint.send(Trigger::Webhook);
         }
         outcome
@@ -203,7 +228,7 @@ impl Hooks {
     fn judge(&self, source: &SourceName, endpoint: &Endpoint, told: &Told) -> Meaning {
         let meaning = meaning(&told.event, &endpoint.branches);
         let Some(id) = &told.id else { return meaning };
-        if meaning.outcome != HookOutcome::Accepted {
+        if !matches!(meaning.outcome, HookOutcome::Accepted(_)) {
             return meaning;
         }
         // With the branches, since GitLab gives one id to all that one request causes.
@@ -212,21 +237,24 @@ impl Hooks {
         if dedupe.first_time(source.as_str(), &key, Instant::now()) {
             return meaning;
         }
-        let why = "a delivery of this id came within the last 24 hours".to_owned();
-        Meaning { outcome: HookOutcome::Duplicate, why, hinted: Vec::new() }
+        Meaning::new(HookOutcome::Duplicate, "a delivery of this id came within the last 24 hours".to_owned())
     }
 }
 
 /// Says what an event means to a source that follows some branches.
 fn meaning(event: &Event, followed: &[String]) -> Meaning {
-    let accepted = |why: String, hinted: Vec<String>| Meaning { outcome: HookOutcome::Accepted, why, hinted };
-    let irrelevant = |why: String| Meaning { outcome: HookOutcome::Irrelevant, why, hinted: Vec::new() };
+    let look = |news: News, why: String, hinted: Vec<String>| Meaning {
+        outcome: HookOutcome::Accepted(news),
+        why,
+        hinted,
+    };
+    let irrelevant = |why: String| Meaning::new(HookOutcome::Irrelevant, why);
     match event {
         Event::Push { branches } => {
             let hinted: Vec<String> =
                 followed.iter().filter(|name| branches.contains(name)).cloned().collect();
             match (branches.first(), hinted.is_empty()) {
-                (_, false) => accepted(format!("{} moved", hinted.join(", ")), hinted),
+                (_, false) => look(News::Commit, format!("{} moved", hinted.join(", ")), hinted),
                 (None, true) => irrelevant("no branch moved".to_owned()),
                 (Some(other), true) => irrelevant(not_followed(other, followed)),
             }
@@ -234,7 +262,7 @@ fn meaning(event: &Event, followed: &[String]) -> Meaning {
         Event::Pull(pull) if pull.action == Action::Merged => {
             if followed.contains(&pull.base) {
                 let why = format!("pull request {} was merged into {}", pull.number, pull.base);
-                return accepted(why, vec![pull.base.clone()]);
+                return look(News::Commit, why, vec![pull.base.clone()]);
             }
             irrelevant(format!("pull request {}: {}", pull.number, not_followed(&pull.base, followed)))
         }
@@ -242,9 +270,10 @@ fn meaning(event: &Event, followed: &[String]) -> Meaning {
             let what = format!("pull request {} into {}: {}", pull.number, clip(&pull.base), pull.action);
             irrelevant(format!("{what}; only a merge moves a branch"))
         }
-        Event::Moved => accepted("something moved".to_owned(), followed.to_vec()),
+        Event::Moved => look(News::Commit, "something moved".to_owned(), followed.to_vec()),
         Event::Published { artifact } => {
-            accepted(format!("{} can be had", clip(artifact)), followed.to_vec())
+            let why = format!("{} was published", clip(artifact));
+            look(News::Artifact(artifact.clone()), why, followed.to_vec())
         }
         Event::Ping => irrelevant("the forge tried the hook out".to_owned()),
         Event::Other => irrelevant("this event moves no branch".to_owned()),
