@@ -1,5 +1,6 @@
 //! The figures of `docs/benchmarks.md`: `cargo bench`. Each is printed beside its goal and beside something that was measured in the
-//! same run, since a machine's speed is nobody's merit. `cargo bench -- push` takes the figures whose name contains the word.
+//! same run, since a machine's speed is nobody's merit. `cargo bench -- push` takes the figures whose name contains the word;
+//! `cargo test --bench figures` takes each with a handful of samples and judges none, to prove that it can be taken.
 
 #[path = "figures/bed.rs"]
 mod bed;
@@ -14,33 +15,62 @@ mod repository;
 #[path = "figures/table.rs"]
 mod table;
 
+use std::time::Duration;
+
 use anyhow::Result;
+
+use table::Sheet;
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+struct Scale {
+    /// Pushes, each a rollout to its promotion.
+    pushes: usize,
+    /// Crashes, each a rollout that is taken back.
+    crashes: usize,
+    /// Changes of an object that make a pass each.
+    changes: u32,
+    /// How long each pure decision is measured.
+    decide: Duration,
+    /// Batches of webhooks.
+    hooks: usize,
+}
+
+const FULL: Scale = Scale { pushes: 200, crashes: 200, changes: 400, decide: Duration::from_secs(1), hooks: 200 };
+const SMOKE: Scale = Scale { pushes: 3, crashes: 3, changes: 20, decide: Duration::from_millis(20), hooks: 3 };
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test --benches` only wants to see it start.
-    if words.iter().any(|word| word == "--test") {
-        return Ok(());
-    }
+    let flag = |name: &str| words.iter().any(|word| word == name);
+    // `cargo bench` says so; `cargo test` says nothing.
+    let smoke = flag("--smoke") || !flag("--bench");
+    let scale = if smoke { SMOKE } else { FULL };
     let wanted = |name: &str| {
         let mut chosen = words.iter().filter(|word| !word.starts_with('-')).peekable();
         chosen.peek().is_none() || chosen.any(|word| name.contains(word.as_str()))
     };
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("{cores} cores, load average before: {}", load.trim());
+    println!("{cores} cores, load average before: {}", load());
+    let mut sheet = Sheet::new(!smoke);
     if wanted("push") {
-        reaction::pushes().await?;
+        reaction::pushes(&mut sheet, scale.pushes).await?;
     }
     if wanted("crash") {
-        reaction::crashes().await?;
+        reaction::crashes(&mut sheet, scale.crashes).await?;
     }
     if wanted("pass") {
-        cpu::costs().await?;
+        cpu::costs(&mut sheet, scale).await?;
     }
     if wanted("hooks") {
-        hooks::received()?;
+        hooks::received(&mut sheet, scale.hooks)?;
     }
+    println!("\nload average after: {}", load());
+    sheet.sum_up();
     Ok(())
+}
+
+fn load() -> String {
+    let all = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    all.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }

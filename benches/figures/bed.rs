@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -47,39 +47,60 @@ pub struct Asked {
     pub method: http::Method,
     /// The path, without a query.
     pub path: String,
+    /// Whether the server did what was asked.
+    pub done: bool,
     /// A record's write that says how its rollout ends: the way back begins with it.
     pub ending: bool,
 }
 
 /// The daemon's requests since it was last cleared.
 #[derive(Clone, Default)]
-pub struct Tape(Arc<Mutex<Vec<Asked>>>);
+pub struct Tape {
+    all: Arc<Mutex<Vec<Asked>>>,
+    waited: Arc<AtomicU64>,
+}
 
 impl Tape {
     /// Forgets everything.
     pub fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lock().clear();
     }
 
-    /// Returns the first request that `wanted` picks.
+    /// Returns the first request that `wanted` picks and that the server did.
     pub fn first(&self, wanted: impl Fn(&Asked) -> bool) -> Option<Asked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().find(|asked| wanted(asked)).cloned()
+        self.lock().iter().find(|asked| asked.done && wanted(asked)).cloned()
+    }
+
+    /// Returns how long passes have waited for the server's answers since the start. What they write is in the release's namespace,
+    /// where others of the daemon write Kubernetes events only.
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
     }
 
     /// Tells what was answered between two moments, a line each, watches apart.
     pub fn until(&self, from: Instant, to: Instant) -> Vec<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.lock();
         let between = all.iter().filter(|asked| asked.answered >= from && asked.answered <= to);
         let line = |asked: &Asked| {
             let (after, took) = (asked.answered.duration_since(from), asked.took);
             let path = asked.path.rsplit("/namespaces/").next().unwrap_or_default();
-            format!("{:>6.1} ms ({:>4.1} ms) {} {path}", millis(after), millis(took), asked.method)
+            let refused = if asked.done { "" } else { ": refused" };
+            format!("{:>6.1} ms ({:>4.1} ms) {} {path}{refused}", millis(after), millis(took), asked.method)
         };
         between.map(line).collect()
     }
 
     fn note(&self, asked: Asked) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+        let namespace = format!("/namespaces/{NAMESPACE}/");
+        if asked.path.contains(&namespace) && !asked.path.ends_with("/events") {
+            let took = u64::try_from(asked.took.as_nanos()).unwrap_or(u64::MAX);
+            self.waited.fetch_add(took, Ordering::Relaxed);
+        }
+        self.lock().push(asked);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Asked>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -188,7 +209,8 @@ fn taped(sandbox: &Sandbox, tape: &Tape, metrics: &Metrics) -> Client {
             let asked = Instant::now();
             let answer = server.call(http::Request::from_parts(parts, Body::from(bytes))).await?;
             let (answered, took) = (Instant::now(), asked.elapsed());
-            tape.note(Asked { answered, took, method, path, ending });
+            let done = answer.status().is_success();
+            tape.note(Asked { answered, took, method, path, done, ending });
             Ok::<_, tower::BoxError>(answer)
         }
     });

@@ -13,11 +13,10 @@ use serde_json::json;
 use sha2::Sha256;
 use tokio::time::Instant;
 
-use super::table::{Figure, Times, print};
+use super::table::{Figure, Goal, Sheet, Times};
 
 const SECRET: &[u8] = b"correct horse battery staple";
 /// A batch's mean is one time.
-const BATCHES: usize = 200;
 const BATCH: u32 = 100;
 
 /// A push of a few commits, 15 KB of JSON as forges write it.
@@ -48,7 +47,7 @@ fn push() -> String {
 }
 
 /// One signed push of 15 KB, from its bytes to the hint.
-pub fn received() -> Result<()> {
+pub fn received(sheet: &mut Sheet, batches: usize) -> Result<()> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("hook"), SECRET)?;
     let text = "cluster: {in_cluster: true}\nenvironments: [{name: production, namespace: p}]\n\
@@ -65,7 +64,7 @@ pub fn received() -> Result<()> {
     headers.insert("x-gitea-signature", hex::encode(mac.clone().finalize().into_bytes()).parse()?);
 
     let mut delivery = 0_u64;
-    let whole = timed(|| {
+    let whole = timed(batches, || {
         delivery += 1;
         headers.insert("x-gitea-delivery", HeaderValue::from(delivery));
         hooks.receive(&source, &headers, black_box(body.as_bytes()))
@@ -73,18 +72,20 @@ pub fn received() -> Result<()> {
     if hooks.log(None, 1).deliveries.first().map(|row| row.outcome.as_str()) != Some("accepted") {
         bail!("the push was not accepted");
     }
-    let alone = timed(|| {
+    let alone = timed(batches, || {
         let mut mac = mac.clone();
         mac.update(black_box(body.as_bytes()));
         mac.finalize()
     });
     let what = "prove, read and route one signed push";
-    let figures = [Figure { what, times: whole, goals: (Some(Duration::from_micros(20)), None) }];
-    print(&format!("A webhook of {} bytes", body.len()), "against: its HMAC-SHA256 alone", &alone, &figures);
+    let goal = Goal { median: Some(Duration::from_micros(20)), p99: None };
+    let figures = [Figure { what, times: Times::new(whole), goal }];
+    let against = Figure::plain("against: its HMAC-SHA256 alone", alone);
+    sheet.print(&format!("A webhook of {} bytes", body.len()), &against, &figures);
     Ok(())
 }
 
-fn timed<T>(mut work: impl FnMut() -> T) -> Times {
+fn timed<T>(batches: usize, mut work: impl FnMut() -> T) -> Vec<Duration> {
     let batch = |_| {
         let begun = Instant::now();
         for _ in 0..BATCH {
@@ -92,5 +93,5 @@ fn timed<T>(mut work: impl FnMut() -> T) -> Times {
         }
         begun.elapsed() / BATCH
     };
-    Times::new((0..BATCHES).map(batch).collect())
+    (0..batches).map(batch).collect()
 }

@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::bed::{Asked, Bed, NAMESPACE, SERVICE, stands};
+use super::cpu::Meter;
 use super::repository::read_head;
-use super::table::{Figure, Times, print, show};
+use super::table::{Figure, Goal, Sheet, Times, show};
 
 const FILE: &str = ".idp/deploy.yaml";
 /// A good canary whose steps ask the pods' state once: short, so that many fit into a run.
@@ -39,8 +40,6 @@ deploy:
 healthcheck: {path: /health, interval: 250ms, timeout: 200ms}
 rollback: {on_restarts: ">0", window: 1s, history: 3}
 "#;
-const PUSHES: usize = 120;
-const CRASHES: usize = 60;
 /// Between two rounds, so that what trails the first does not burden the second.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -59,6 +58,7 @@ pub async fn bed(declaration: &str, time_scale: f64) -> Result<Bed> {
 pub async fn push(bed: &mut Bed, number: usize, behaviour: &str) -> Result<(String, Instant, Instant)> {
     let commit = bed.commit("next", &[("src/app", &format!("version {number}"))], behaviour)?;
     bed.tape.clear();
+    bed.sandbox.server().clear_requests();
     let pushed = Instant::now();
     bed.repository.merge()?;
     let hooked = Instant::now();
@@ -66,50 +66,76 @@ pub async fn push(bed: &mut Bed, number: usize, behaviour: &str) -> Result<(Stri
     Ok((commit, pushed, hooked))
 }
 
-fn canary_written(asked: &Asked) -> bool {
-    asked.method == http::Method::PATCH && asked.path.ends_with("/deployments/checkout-canary")
+/// Tells the writes of the candidate's Deployment.
+fn of_candidate(asked: &Asked) -> bool {
+    asked.method == http::Method::PATCH && asked.path.contains("/deployments/checkout-canary")
+}
+
+/// Returns what went by; fails where the order is not what the figure's name says.
+fn between(from: Instant, to: Instant) -> Result<Duration> {
+    to.checked_duration_since(from).context("what should have followed came first")
+}
+
+/// The rounds of pushes, each a line's sample.
+#[derive(Default)]
+struct Pushes {
+    least: Vec<Duration>,
+    from_hook: Vec<Duration>,
+    from_push: Vec<Duration>,
+    raised: Vec<Duration>,
+    stories: Vec<(Duration, Vec<String>)>,
+}
+
+impl Pushes {
+    fn note(&mut self, bed: &Bed, pushed: Instant, hooked: Instant) -> Result<()> {
+        let written = bed.tape.first(of_candidate).context("no candidate was written")?.answered;
+        let raised = bed.tape.first(|asked| of_candidate(asked) && asked.answered > written);
+        let took = between(hooked, written)?;
+        self.from_hook.push(took);
+        self.from_push.push(between(pushed, written)?);
+        self.raised.push(between(hooked, raised.context("the candidate got no pods")?.answered)?);
+        self.stories.push((took, bed.tape.until(hooked, written)));
+        Ok(())
+    }
+
+    fn print(mut self, sheet: &mut Sheet) {
+        let figures = [
+            Figure {
+                what: "webhook sent → candidate written",
+                times: Times::new(self.from_hook),
+                goal: Goal { median: Some(Duration::from_millis(25)), p99: Some(Duration::from_millis(80)) },
+            },
+            Figure::plain("branch moved → candidate written", self.from_push),
+            Figure::plain("webhook sent → candidate asked for its pods", self.raised),
+        ];
+        let against = Figure::plain("against: read the branch's commit, one server-side apply", self.least);
+        sheet.print("Push to candidate", &against, &figures);
+        self.stories.sort_by_key(|(took, _)| *took);
+        if let Some((took, story)) = self.stories.get(self.stories.len() / 2) {
+            println!("  the median round ({}), request by request, since the webhook was sent:", show(*took));
+            story.iter().for_each(|line| println!("    {line}"));
+        }
+    }
 }
 
 /// Webhook received → candidate written.
-pub async fn pushes() -> Result<()> {
+pub async fn pushes(sheet: &mut Sheet, rounds: usize) -> Result<()> {
     let mut bed = bed(GOOD, 0.01).await?;
     let baseline = bed.sandbox.server().client_as("baseline");
     let spec = spec_of_stable(&baseline).await?;
-    let (mut from_hook, mut from_push, mut least) = (Vec::new(), Vec::new(), Vec::new());
-    let mut stories = Vec::new();
-    for number in 0..PUSHES {
+    let mut all = Pushes::default();
+    let before = Meter::read(&bed)?;
+    for number in 0..rounds {
         let (commit, pushed, hooked) = push(&mut bed, number, "healthy").await?;
         bed.until("the next version is stable", |record| stands(record, &commit)).await?;
-        let written = bed.tape.first(canary_written).context("no candidate was written")?;
-        from_hook.push(written.answered.duration_since(hooked));
-        from_push.push(written.answered.duration_since(pushed));
-        stories.push((written.answered.duration_since(hooked), bed.tape.until(hooked, written.answered)));
+        all.note(&bed, pushed, hooked).with_context(|| {
+            format!("push {number} went as {:#?}", bed.tape.until(pushed, Instant::now()))
+        })?;
         tokio::time::sleep(BREATH).await;
-        least.push(read_and_apply(&bed, &baseline, &spec, number).await?);
+        all.least.push(read_and_apply(&bed, &baseline, &spec, number).await?);
     }
-    let (median, p99) = (Some(Duration::from_millis(25)), Some(Duration::from_millis(80)));
-    let figures = [
-        Figure {
-            what: "webhook sent → candidate written",
-            times: Times::new(from_hook),
-            goals: (median, p99),
-        },
-        Figure {
-            what: "branch moved → candidate written",
-            times: Times::new(from_push),
-            goals: (None, None),
-        },
-    ];
-    let against = "against: read the branch's id, one server-side apply";
-    print("Push to candidate", against, &Times::new(least), &figures);
-    stories.sort_by_key(|(took, _)| *took);
-    if let Some((took, story)) = stories.get(stories.len() / 2) {
-        println!("  the median round ({}), request by request, since the hook was sent:", show(*took));
-        for line in story {
-            println!("    {line}");
-        }
-    }
-    super::cpu::print_passes(&bed);
+    all.print(sheet);
+    Meter::read(&bed)?.print_since(&before, sheet)?;
     bed.stop().await;
     Ok(())
 }
@@ -190,12 +216,12 @@ fn note(all: &Mutex<BTreeMap<String, Instant>>, name: &str) {
     all.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_insert_with(Instant::now);
 }
 
-/// A pod's deciding restart → the record that says that the rollout is taken back.
-pub async fn crashes() -> Result<()> {
+/// A pod's deciding restart → the record that says that the rollout is taken back, and the first write that does it.
+pub async fn crashes(sheet: &mut Sheet, rounds: usize) -> Result<()> {
     let mut bed = bed(WATCHED, 0.01).await?;
     let restarts = Restarts::follow(&bed);
-    let (mut reaction, mut shown, mut over) = (Vec::new(), Vec::new(), Vec::new());
-    for number in 0..CRASHES {
+    let (mut recorded, mut lowered, mut shown, mut over) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for number in 0..rounds {
         restarts.clear();
         push(&mut bed, number, "crash").await?;
         let rollout = u64::try_from(number)? + 2;
@@ -205,26 +231,22 @@ pub async fn crashes() -> Result<()> {
         .await?;
         let ended = Instant::now();
         let (written, seen) = restarts.first().context("no pod restarted")?;
-        let stored = bed.tape.first(|asked| asked.ending).context("no rollback began")?;
-        reaction.push(stored.answered.duration_since(written));
-        shown.push(seen.duration_since(written));
-        over.push(ended.duration_since(written));
+        let stored = bed.tape.first(|asked| asked.ending).context("no rollback began")?.answered;
+        let down = bed.tape.first(|asked| of_candidate(asked) && asked.answered > stored);
+        recorded.push(between(written, stored)?);
+        lowered.push(between(written, down.context("the candidate was not lowered")?.answered)?);
+        shown.push(between(written, seen)?);
+        over.push(between(written, ended)?);
         tokio::time::sleep(BREATH).await;
     }
+    let goal = || Goal { p99: Some(Duration::from_millis(200)), median: None };
     let figures = [
-        Figure {
-            what: "deciding restart written → rollback recorded",
-            times: Times::new(reaction),
-            goals: (None, Some(Duration::from_millis(200))),
-        },
-        Figure {
-            what: "deciding restart written → candidate gone, held",
-            times: Times::new(over),
-            goals: (None, None),
-        },
+        Figure { what: "deciding restart → rollback recorded", times: Times::new(recorded), goal: goal() },
+        Figure { what: "deciding restart → candidate lowered", times: Times::new(lowered), goal: goal() },
+        Figure::plain("deciding restart → candidate gone, version held", over),
     ];
-    let against = "against: a bare watch shows the same event";
-    print("Crash to rollback", against, &Times::new(shown), &figures);
+    let against = Figure::plain("against: a bare watch shows the same restart", shown);
+    sheet.print("Crash to rollback", &against, &figures);
     bed.stop().await;
     Ok(())
 }

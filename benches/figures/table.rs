@@ -22,11 +22,15 @@ impl Times {
     pub fn median(&self) -> Duration {
         self.percentile(50)
     }
+}
 
-    /// Returns how many there are.
-    pub fn count(&self) -> usize {
-        self.0.len()
-    }
+/// The most that something may take.
+#[derive(Default)]
+pub struct Goal {
+    /// Of the median.
+    pub median: Option<Duration>,
+    /// Of the 99th percentile.
+    pub p99: Option<Duration>,
 }
 
 /// One line.
@@ -35,45 +39,85 @@ pub struct Figure {
     pub what: &'static str,
     /// Its times.
     pub times: Times,
-    /// The most that the median may be, and the most that the 99th percentile may be.
-    pub goals: (Option<Duration>, Option<Duration>),
+    /// What was promised; nothing where the figure only explains another.
+    pub goal: Goal,
 }
 
-/// Prints figures that were taken in one run; the ratios are those of the medians to the first line's.
-pub fn print(title: &str, against: &str, baseline: &Times, figures: &[Figure]) {
-    println!("\n{title}");
-    println!(
-        "  {:<58} {:>6} {:>10} {:>10} {:>10} {:>10}  {:<26} {:>8}",
-        "", "n", "median", "p90", "p99", "max", "goal", "ratio"
-    );
-    line(against, baseline, (None, None), 1.0);
-    for Figure { what, times, goals } in figures {
-        let ratio = times.median().as_secs_f64() / baseline.median().as_secs_f64().max(1e-9);
-        line(what, times, *goals, ratio);
+impl Figure {
+    /// A figure that promises nothing.
+    pub fn plain(what: &'static str, times: Vec<Duration>) -> Self {
+        Self { what, times: Times::new(times), goal: Goal::default() }
     }
 }
 
-fn line(what: &str, times: &Times, goals: (Option<Duration>, Option<Duration>), ratio: f64) {
-    let shown = |percent| show(times.percentile(percent));
-    println!(
-        "  {what:<58} {:>6} {:>10} {:>10} {:>10} {:>10}  {:<26} {ratio:>7.1}x",
-        times.count(),
-        shown(50),
-        shown(90),
-        shown(99),
-        shown(100),
-        judged(times, goals)
-    );
+/// Everything that is printed, and how it stands to the goals.
+pub struct Sheet {
+    judges: bool,
+    met: usize,
+    missed: Vec<String>,
 }
 
-fn judged(times: &Times, (median, p99): (Option<Duration>, Option<Duration>)) -> String {
-    let goal = |name: &str, limit: Option<Duration>, seen: Duration| {
-        let limit = limit?;
-        let word = if seen <= limit { "met" } else { "MISSED" };
-        Some(format!("{name} ≤ {} {word}", show(limit)))
-    };
-    let all = [goal("median", median, times.median()), goal("p99", p99, times.percentile(99))];
-    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
+impl Sheet {
+    /// A few samples of an unoptimised build say nothing: then goals are named and not judged.
+    pub fn new(judges: bool) -> Self {
+        Self { judges, met: 0, missed: Vec::new() }
+    }
+
+    /// Prints figures that were taken in one run; the ratios are those of the medians to the first line's.
+    pub fn print(&mut self, title: &str, against: &Figure, figures: &[Figure]) {
+        println!("\n{title}");
+        println!(
+            "  {:<58} {:>6} {:>10} {:>10} {:>10} {:>10} {:>8}  goal",
+            "", "n", "median", "p90", "p99", "max", "ratio"
+        );
+        let base = against.times.median().as_secs_f64().max(1e-9);
+        for Figure { what, times, goal } in std::iter::once(against).chain(figures) {
+            let shown = |percent| show(times.percentile(percent));
+            println!(
+                "  {what:<58} {:>6} {:>10} {:>10} {:>10} {:>10} {:>7.1}x  {}",
+                times.0.len(),
+                shown(50),
+                shown(90),
+                shown(99),
+                shown(100),
+                times.median().as_secs_f64() / base,
+                self.goals(what, times, goal)
+            );
+        }
+    }
+
+    fn goals(&mut self, what: &str, times: &Times, goal: &Goal) -> String {
+        let limits = [("median", goal.median, 50), ("p99", goal.p99, 99)];
+        let limits = limits.into_iter().filter_map(|(name, limit, percent)| Some((name, limit?, percent)));
+        let all = limits.map(|(name, limit, percent)| {
+            self.judge(&format!("{what}, {name}"), name, times.percentile(percent), limit)
+        });
+        all.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Holds a time against a goal; returns both as text.
+    pub fn judge(&mut self, what: &str, name: &str, seen: Duration, limit: Duration) -> String {
+        let goal = format!("{name} ≤ {}", show(limit));
+        if !self.judges {
+            return goal;
+        }
+        if seen <= limit {
+            self.met += 1;
+            return format!("{goal} met");
+        }
+        self.missed.push(format!("{what}: {} instead of {} at most", show(seen), show(limit)));
+        format!("{goal} MISSED")
+    }
+
+    /// Prints how many goals were met, and each that was missed.
+    pub fn sum_up(&self) {
+        if self.judges {
+            println!("{} of {} goals met", self.met, self.met + self.missed.len());
+            self.missed.iter().for_each(|missed| println!("MISSED {missed}"));
+        } else {
+            println!("every figure can be taken; goals are judged by cargo bench");
+        }
+    }
 }
 
 /// Writes a time with three digits.
