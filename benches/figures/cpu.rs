@@ -45,7 +45,7 @@ pub async fn costs(sheet: &mut Sheet, scale: Scale) -> Result<()> {
     // At a scale of 0.01 a probe every 10 s would be one every 100 ms, and its news would be passes of their own.
     let calm = WATCHED.replace("250ms", "10s").replace("200ms", "1s");
     let mut bed = bed(&calm, 0.1).await?;
-    let (commit, ..) = push(&mut bed, 0, "healthy").await?;
+    let (commit, _) = push(&mut bed, 0, "healthy").await?;
     bed.until("the canary is observed", |record| {
         record.rollout.as_ref().is_some_and(|rollout| rollout.stage.ready_at.is_some())
     })

@@ -58,12 +58,13 @@ impl Repository {
         Ok(commit.to_string())
     }
 
-    /// Moves `main` to the last written commit.
+    /// Moves `main` to the last written commit, as Git does it in the end: by a rename. Nothing follows it, so that whoever watches
+    /// the branch cannot be ahead of the caller.
     pub fn merge(&self) -> Result<()> {
         let Some(head) = self.head else { return Ok(()) };
-        let any = gix::refs::transaction::PreviousValue::Any;
-        gix::open(&self.path)?.reference("refs/heads/main", head, any, "merge")?;
-        Ok(())
+        let new = self.path.join("main.new");
+        std::fs::write(&new, format!("{head}\n"))?;
+        Ok(std::fs::rename(new, self.path.join("refs/heads/main"))?)
     }
 }
 
