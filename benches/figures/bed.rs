@@ -22,6 +22,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use sha2::Sha256;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower::Service;
 
@@ -116,6 +117,8 @@ pub struct Bed {
     pub tape: Tape,
     /// The release's record, as a watch shows it.
     pub records: watch::Receiver<Option<Record>>,
+    /// What looks at the cluster beside the daemon; it ends with the bed, since a watch of a server that has stopped never rests.
+    pub lookers: JoinSet<()>,
     http: reqwest::Client,
     deliveries: AtomicU64,
     folder: tempfile::TempDir,
@@ -133,9 +136,10 @@ impl Bed {
         let tape = Tape::default();
         let client = taped(&sandbox, &tape, &metrics);
         let daemon = Daemon::start(config, client, metrics).await?;
-        let records = follow(sandbox.server().client_as("witness"));
-        let http = reqwest::Client::new();
-        Ok(Self { sandbox, repository, daemon, tape, records, http, deliveries: AtomicU64::new(0), folder })
+        let mut lookers = JoinSet::new();
+        let records = follow(sandbox.server().client_as("witness"), &mut lookers);
+        let (http, deliveries) = (reqwest::Client::new(), AtomicU64::new(0));
+        Ok(Self { sandbox, repository, daemon, tape, records, lookers, http, deliveries, folder })
     }
 
     /// Commits files on top of what is there and pushes the commit's image, whose pods behave so. Nobody sees it before the merge.
@@ -182,7 +186,8 @@ impl Bed {
 
     /// Stops every part, the daemon first.
     pub async fn stop(self) {
-        let Self { sandbox, daemon, folder, .. } = self;
+        let Self { sandbox, daemon, mut lookers, folder, .. } = self;
+        lookers.shutdown().await;
         daemon.stop().await;
         sandbox.stop().await;
         drop(folder);
@@ -226,9 +231,9 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
 }
 
 /// Follows the release's record as anybody can.
-fn follow(client: Client) -> watch::Receiver<Option<Record>> {
+fn follow(client: Client, lookers: &mut JoinSet<()>) -> watch::Receiver<Option<Record>> {
     let (sender, records) = watch::channel(None);
-    tokio::spawn(async move {
+    lookers.spawn(async move {
         let api: Api<DynamicObject> = Api::namespaced_with(client, NAMESPACE, &crd::resource());
         let changes = watcher(api, watcher::Config::default()).default_backoff().applied_objects();
         let mut changes = std::pin::pin!(changes.filter_map(async |change| change.ok()));

@@ -167,7 +167,7 @@ struct Restarts {
 }
 
 impl Restarts {
-    fn follow(bed: &Bed) -> Self {
+    fn follow(bed: &mut Bed) -> Self {
         let all = Self::default();
         let written = Arc::clone(&all.written);
         bed.sandbox.server().inject(move |request| {
@@ -180,7 +180,7 @@ impl Restarts {
         });
         let shown = Arc::clone(&all.shown);
         let pods: Api<Pod> = Api::namespaced(bed.sandbox.server().client_as("raw-watch"), NAMESPACE);
-        tokio::spawn(async move {
+        bed.lookers.spawn(async move {
             let config = watcher::Config::default().labels(LABEL_RELEASE);
             let changes = watcher(pods, config).default_backoff().applied_objects();
             let mut changes = std::pin::pin!(changes.filter_map(async |change| change.ok()));
@@ -216,7 +216,7 @@ fn note(all: &Mutex<BTreeMap<String, Instant>>, name: &str) {
 /// A pod's deciding restart → the record that says that the rollout is taken back, and the first write that does it.
 pub async fn crashes(sheet: &mut Sheet, rounds: usize) -> Result<()> {
     let mut bed = bed(WATCHED, 0.01).await?;
-    let restarts = Restarts::follow(&bed);
+    let restarts = Restarts::follow(&mut bed);
     let (mut recorded, mut lowered, mut shown, mut over) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for number in 0..rounds {
         restarts.clear();
