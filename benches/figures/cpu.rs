@@ -125,6 +125,8 @@ fn timed<T>(time: Duration, what: &'static str, mut work: impl FnMut() -> T) -> 
     let mut criterion = Criterion::default()
         .without_plots()
         .sample_size(BATCHES)
+        // Its own analysis goes nowhere, and would take longer than the measurement in an unoptimised build.
+        .nresamples(1_001)
         .warm_up_time(time / 3)
         .measurement_time(time);
     let mut group = criterion.benchmark_group("decisions");
