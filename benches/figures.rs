@@ -36,8 +36,10 @@ struct Scale {
     hooks: usize,
 }
 
-const FULL: Scale = Scale { pushes: 200, crashes: 200, changes: 400, decide: Duration::from_secs(1), hooks: 200 };
-const SMOKE: Scale = Scale { pushes: 3, crashes: 3, changes: 20, decide: Duration::from_millis(20), hooks: 3 };
+const FULL: Scale =
+    Scale { pushes: 200, crashes: 200, changes: 400, decide: Duration::from_secs(1), hooks: 200 };
+const SMOKE: Scale =
+    Scale { pushes: 3, crashes: 3, changes: 20, decide: Duration::from_millis(20), hooks: 3 };
 
 #[tokio::main]
 async fn main() -> Result<()> {

@@ -110,7 +110,9 @@ impl Pushes {
         self.stories.sort_by_key(|(took, _)| *took);
         if let Some((took, story)) = self.stories.get(self.stories.len() / 2) {
             println!("  the median round ({}), request by request, since the webhook was sent:", show(*took));
-            story.iter().for_each(|line| println!("    {line}"));
+            for line in story {
+                println!("    {line}");
+            }
         }
     }
 }

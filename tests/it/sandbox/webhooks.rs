@@ -52,11 +52,11 @@ async fn only_a_hook_that_is_signed_makes_the_daemon_look() {
     assert_eq!(looks(&world), before + 1, "the others made it look at nothing");
 
     let url = format!("http://{}/api/v1/deliveries?source=web", world.daemon.as_ref().unwrap().address);
-    let log: serde_json::Value = reqwest::get(url).await.unwrap().json().await.unwrap();
-    let rows = log["deliveries"].as_array().unwrap();
-    assert_eq!(rows.len(), 1, "{log}");
+    let told: serde_json::Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let rows = told["deliveries"].as_array().unwrap();
+    assert_eq!(rows.len(), 1, "{told}");
     assert_eq!((&rows[0]["id"], &rows[0]["outcome"]), (&"5".into(), &"accepted".into()));
-    let refused = log["refused"].as_array().unwrap().iter();
+    let refused = told["refused"].as_array().unwrap().iter();
     let refused: Vec<_> = refused.map(|row| (row["reason"].as_str(), row["count"].as_u64())).collect();
     assert_eq!(refused, [(Some("too_large"), Some(1)), (Some("unproven"), Some(3))]);
 }
