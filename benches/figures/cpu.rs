@@ -43,7 +43,7 @@ struct Scene {
 /// The pure decisions, then whole passes, on a canary that is being observed.
 pub async fn costs(sheet: &mut Sheet, scale: Scale) -> Result<()> {
     // At a scale of 0.01 a probe every 10 s would be one every 100 ms, and its news would be passes of their own.
-    let calm = WATCHED.replace("250ms", "10s").replace("200ms", "1s");
+    let calm = WATCHED.replace("250ms", "2s").replace("200ms", "1s");
     let mut bed = bed(&calm, 0.1).await?;
     let (commit, _) = push(&mut bed, 0, "healthy").await?;
     bed.until("the canary is observed", |record| {
