@@ -9,7 +9,7 @@ use idp::cli::demo::DemoArgs;
 use idp::cli::validate::ValidateArgs;
 use idp::cli::{
     CliError, Exit, Global, Output, command, completions, connect, crd, deliveries, demo, explain, schema,
-    status, validate, version, watch,
+    sources_live, status, validate, version, watch,
 };
 use idp::model::command::Verb as Asked;
 use idp::model::duration;
@@ -45,9 +45,15 @@ enum Verb {
         /// Only those of this source
         #[arg(long, value_name = "NAME")]
         source: Option<SourceName>,
-        /// The daemon's own address; it answers only who asks from its machine, as through a forwarded port
-        #[arg(long, env = "IDP_DAEMON", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-        daemon: url::Url,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Show how the daemon sees its sources: exit code 0 if all are fine, 1 if one is not
+    Sources {
+        #[command(flatten)]
+        daemon: Daemon,
+        #[command(subcommand)]
+        verb: Option<Sources>,
     },
     /// Tell the whole story on embedded parts: a good release, a bad one, a revert, a crash and a fix
     Demo(DemoArgs),
@@ -83,6 +89,33 @@ enum Rollout {
     Abort(Steer),
     /// Give the version that is held or parked a second chance
     Retry(Steer),
+}
+
+#[derive(Debug, clap::Args)]
+struct Daemon {
+    /// The daemon's own address; it answers only who asks from its machine, as through a forwarded port
+    #[arg(
+        long,
+        global = true,
+        env = "IDP_DAEMON",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    daemon: url::Url,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sources {
+    /// Look at a source now
+    Look {
+        /// The source, as the configuration names it
+        source: SourceName,
+    },
+    /// Say what to enter in the forge, so that it calls the daemon
+    Hook {
+        /// The source, as the configuration names it
+        source: SourceName,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -140,7 +173,12 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
                 }
             }
         }
-        Verb::Deliveries { source, daemon } => deliveries::run(daemon, source.as_ref(), output).await,
+        Verb::Deliveries { source, daemon } => deliveries::run(&daemon.daemon, source.as_ref(), output).await,
+        Verb::Sources { daemon: Daemon { daemon }, verb } => match verb {
+            None => sources_live::list(daemon, output).await,
+            Some(Sources::Look { source }) => sources_live::look(daemon, source, output).await,
+            Some(Sources::Hook { source }) => sources_live::hook(daemon, source, output).await,
+        },
         Verb::Demo(arguments) => Ok(demo::run(arguments, output).await),
         Verb::Validate(arguments) => validate::run(arguments, output),
         Verb::Schema => schema::run(output),

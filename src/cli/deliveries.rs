@@ -1,18 +1,13 @@
 //! `idp deliveries`: what became of the last webhook deliveries, as the daemon tells who asks from its machine.
 
-use std::time::Duration;
-
-use reqwest::StatusCode;
 use url::Url;
 
-use super::output::{Tone, clean};
+use super::daemon;
+use super::output::Tone;
 use super::table::{Cell, render};
 use super::{CliError, Exit, Output};
 use crate::model::name::SourceName;
 use crate::source::webhook::{Delivery, Log, Turned};
-
-/// Longest wait for the daemon.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks the daemon and prints what it says.
 pub async fn run(daemon: &Url, source: Option<&SourceName>, output: &Output) -> Result<Exit, CliError> {
@@ -22,23 +17,8 @@ pub async fn run(daemon: &Url, source: Option<&SourceName>, output: &Output) -> 
 }
 
 async fn ask(daemon: &Url, source: Option<&SourceName>) -> Result<Log, CliError> {
-    let what = format!("asking the daemon at {daemon} for its deliveries");
-    let failed = |source| CliError::Daemon { what: what.clone(), source: Box::new(source) };
-    let mut url = daemon.join("/api/v1/deliveries").map_err(|_| CliError::NotADaemon(daemon.to_string()))?;
-    if let Some(source) = source {
-        url.query_pairs_mut().append_pair("source", source.as_str());
-    }
-    let client = reqwest::Client::builder().timeout(PATIENCE).build().map_err(failed)?;
-    let answer = client.get(url).send().await.map_err(failed)?;
-    let status = answer.status();
-    if status == StatusCode::OK {
-        return answer.json().await.map_err(failed);
-    }
-    let said = answer.text().await.unwrap_or_default();
-    if status == StatusCode::NOT_FOUND && !said.is_empty() {
-        return Err(CliError::NoSuchHook(clean(said.trim())));
-    }
-    Err(CliError::NotADaemon(format!("{daemon} ({status})")))
+    let query: Vec<_> = source.map(|source| ("source", source.as_str())).into_iter().collect();
+    daemon::get(daemon, "/api/v1/deliveries", &query, "its deliveries").await
 }
 
 /// Renders the deliveries for people.

@@ -90,9 +90,9 @@ pub enum CliError {
     /// Something else answers there, or the daemon answers strangers.
     #[error("{0} does not answer as a daemon does to who asks from its own machine")]
     NotADaemon(String),
-    /// The daemon knows no webhook of this source; in its words.
+    /// The daemon's configuration has no such source, or no webhook of it; in its words.
     #[error("{0}")]
-    NoSuchHook(String),
+    NotConfigured(String),
     /// A value cannot be printed.
     #[error("writing the output as {format}: {message}")]
     Format {
@@ -123,7 +123,7 @@ impl CliError {
     /// Returns the exit code that it means.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Name(_) | Self::NoSuchRelease { .. } | Self::NoSuchHook(_) | Self::Ambiguous { .. } => {
+            Self::Name(_) | Self::NoSuchRelease { .. } | Self::NotConfigured(_) | Self::Ambiguous { .. } => {
                 Exit::Usage
             }
             Self::Format { .. } | Self::Stdout(_) => Exit::Bad,
@@ -164,7 +164,7 @@ impl CliError {
             Self::Daemon { .. } | Self::NotADaemon(_) => {
                 "name its address with --daemon; to one in a cluster, forward its port first with `kubectl port-forward`".into()
             }
-            Self::NoSuchHook(_) => "leave --source out to see them all; a source without `webhook` is only polled".into(),
+            Self::NotConfigured(_) => "idp sources names them all; a source without `webhook` is only polled".into(),
             Self::Format { .. } => "use -o json".into(),
             Self::Stdout(_) => return None,
         })

@@ -2,7 +2,7 @@
 //!
 //! In: typed arguments, `Release` objects and what they name, read through the Kubernetes API. Out: text on stdout (table, JSON or
 //! YAML), what went wrong on stderr, an exit code. What is printed is made by pure functions; `connect` is the only door to a
-//! cluster, `deliveries` asks a daemon. May use: the pure rooms and a Kubernetes client; writes nothing but `spec.commands` of a Release.
+//! cluster, `daemon` asks a daemon. May use: the pure rooms and a Kubernetes client; writes nothing but `spec.commands` of a Release.
 //!
 //! Exit codes: 0 as asked; 1 the answer is bad news (rolled back, failed, aborted, refused); 2 asked wrongly; 3 the cluster or the
 //! daemon did not answer; 4 the time given by `--timeout` is over.
@@ -11,6 +11,7 @@ pub mod command;
 pub mod completions;
 pub mod connect;
 pub mod crd;
+pub mod daemon;
 pub mod deliveries;
 pub mod demo;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod output;
 pub mod schema;
 pub mod screen;
 pub mod sources;
+pub mod sources_live;
 pub mod status;
 pub mod table;
 pub mod timeline;

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::{HttpState, Peer};
+use super::{HttpState, Peer, is_near};
 use crate::model::name::SourceName;
 
 /// Rows of an answer that does not say how many.
@@ -23,14 +23,13 @@ pub(super) struct Asked {
     limit: Option<usize>,
 }
 
-/// Answers who asks from this machine, which a port that is forwarded into a pod is; to others there is no such page, since the
-/// address of the webhooks is everybody's and names of branches are not.
+/// Answers who asks from this machine; to others there is no such page.
 pub(super) async fn list(
     State(state): State<HttpState>,
     peer: Option<Extension<Peer>>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
-    if !peer.is_some_and(|Extension(Peer(peer))| peer.ip().to_canonical().is_loopback()) {
+    if !is_near(peer) {
         return StatusCode::NOT_FOUND.into_response();
     }
     let asked = match asked {

@@ -6,6 +6,7 @@
 mod connections;
 mod deliveries;
 mod hooks;
+pub mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -22,6 +23,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::Forge;
 use crate::model::name::SourceName;
+use crate::source::Hints;
 use crate::source::webhook::{HookOutcome, Hooks};
 
 pub use connections::serve;
@@ -49,6 +51,8 @@ pub struct HookSeen {
 
 /// Counts webhook requests.
 pub type OnHook = Arc<dyn Fn(&HookSeen) + Send + Sync>;
+/// Tells how each source was last seen; their webhooks are the door's own to tell.
+pub type SourcesNow = Arc<dyn Fn() -> Vec<sources::SourceSeen> + Send + Sync>;
 /// Writes the metrics in Prometheus' text format.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -60,6 +64,8 @@ struct Peer(SocketAddr);
 #[derive(Clone)]
 pub struct HttpState {
     hooks: Arc<Hooks>,
+    hints: Hints,
+    sources: SourcesNow,
     metrics: MetricsText,
     ready: watch::Receiver<Readiness>,
     on_hook: OnHook,
@@ -70,11 +76,20 @@ impl HttpState {
     /// Gathers what the server needs.
     pub fn new(
         hooks: Arc<Hooks>,
+        (hints, sources): (Hints, SourcesNow),
         metrics: MetricsText,
         ready: watch::Receiver<Readiness>,
         on_hook: OnHook,
     ) -> Self {
-        Self { hooks, metrics, ready, on_hook, in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB)) }
+        Self {
+            hooks,
+            hints,
+            sources,
+            metrics,
+            ready,
+            on_hook,
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB)),
+        }
     }
 }
 
@@ -83,11 +98,19 @@ pub fn router(state: HttpState) -> Router {
     Router::new()
         .route("/hooks/{source}", post(hooks::receive))
         .route("/api/v1/deliveries", get(deliveries::list))
+        .route("/api/v1/sources", get(sources::list))
+        .route("/api/v1/sources/{source}/look", post(sources::look))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .layer(CatchPanicLayer::new())
         .with_state(state)
+}
+
+/// Tells whether a request comes from this machine, which a port that is forwarded into a pod does. The address of the webhooks is
+/// everybody's, and names of branches are not.
+fn is_near(peer: Option<Extension<Peer>>) -> bool {
+    peer.is_some_and(|Extension(Peer(peer))| peer.ip().to_canonical().is_loopback())
 }
 
 async fn metrics(State(state): State<HttpState>) -> Response {

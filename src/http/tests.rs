@@ -53,7 +53,17 @@ sources:
         Arc::new(move |hook: &HookSeen| seen.lock().unwrap().push(hook.clone()))
     };
     let hooks = Arc::new(Hooks::new(&config, &hints));
-    let state = HttpState::new(hooks, Arc::new(|| "idp_leader 1\n".to_owned()), receiver, on_hook);
+    let sources: SourcesNow = Arc::new(|| {
+        let seen = |name: &str| sources::SourceSeen {
+            name: name.parse().unwrap(),
+            up: Some(true),
+            status: None,
+            webhook: None,
+        };
+        vec![seen("none"), seen("tea")]
+    });
+    let metrics = Arc::new(|| "idp_leader 1\n".to_owned());
+    let state = HttpState::new(hooks, (hints.clone(), sources), metrics, receiver, on_hook);
     Server { state, seen, hints, ready, _dir: dir }
 }
 
@@ -365,4 +375,30 @@ async fn every_delivery_has_an_outcome_that_only_this_machine_can_ask_for() {
     }
     let unknown = Request::get(path).body(Body::empty()).unwrap();
     assert_eq!(server.send(unknown).await.0, 404, "whoever asks is not known");
+}
+
+#[tokio::test]
+async fn sources_are_told_and_looked_at_for_this_machine_only() {
+    let server = server();
+    server.send(github("push", "1", "wrong", PUSH)).await;
+    let path = "/api/v1/sources";
+    let (status, text, _) = server.send(from("[::1]:1", path)).await;
+    let list: sources::SourceList = serde_json::from_str(&text).unwrap();
+    let hooks: Vec<Option<&str>> =
+        list.sources.iter().map(|seen| Some(seen.webhook.as_ref()?.path.as_str())).collect();
+    assert_eq!((status, hooks), (200, vec![None, Some("/hooks/tea")]));
+
+    let look = |peer: &str, name: &str| {
+        let mut request = from(peer, &format!("{path}/{name}/look"));
+        *request.method_mut() = axum::http::Method::POST;
+        request
+    };
+    assert_eq!(server.send(look("127.0.0.1:1", "tea")).await.0, 202);
+    let hint = server.hints.get(&"tea".parse().unwrap()).unwrap();
+    assert_eq!(futures::FutureExt::now_or_never(hint.wait()), Some(Trigger::Asked));
+    assert_eq!(server.send(look("127.0.0.1:1", "nobody")).await.0, 404);
+    for stranger in [from("192.0.2.1:1", path), look("192.0.2.1:1", "tea")] {
+        assert_eq!(server.send(stranger).await.0, 404);
+    }
+    assert_eq!(futures::FutureExt::now_or_never(hint.wait()), None);
 }

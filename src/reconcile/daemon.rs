@@ -251,6 +251,7 @@ async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>) {
         } else {
             metrics.failed(&report.source, result);
         }
+        driver.sources.looked(&report.source, report.looked_at, report.up);
         for (release, update) in report.heads.releases {
             if let HeadUpdate::Keep { reason } = &update {
                 tracing::warn!(%release, source = %report.source, %reason, "the last good declaration is kept");

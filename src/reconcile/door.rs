@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::pass::Driver;
 use super::supervisor::Supervisor;
 use crate::cluster::lease::Leadership;
-use crate::http::{self, HookSeen, HttpState, Readiness};
+use crate::http::{self, HookSeen, HttpState, Readiness, SourcesNow};
 use crate::source::Hints;
 use crate::source::webhook::{HookOutcome, Hooks, News};
 
@@ -54,7 +54,10 @@ pub fn open(
             counted.images.published(artifact);
         }
     });
-    let state = HttpState::new(Arc::new(Hooks::new(&driver.config, hints)), metrics, ready, on_hook);
+    let looked = Arc::clone(driver);
+    let sources = (hints.clone(), Arc::new(move || looked.sources.seen()) as SourcesNow);
+    let hooks = Arc::new(Hooks::new(&driver.config, hints));
+    let state = HttpState::new(hooks, sources, metrics, ready, on_hook);
     let shutdown = supervisor.shutdown().clone();
     supervisor.spawn("http", async move {
         http::serve(listener, state, shutdown).await;

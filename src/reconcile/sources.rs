@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::clock;
@@ -13,6 +14,7 @@ use super::error::chain;
 use super::pass::Driver;
 use crate::cluster::home::{self, HomeError};
 use crate::cluster::lease::Leadership;
+use crate::http::sources::SourceSeen;
 use crate::model::desired::SourceProblem;
 use crate::model::name::{ReleaseKey, SourceName};
 use crate::source::SourceStatus;
@@ -32,12 +34,24 @@ pub struct Sources {
 #[derive(Debug, Default)]
 struct Said {
     status: Option<SourceStatus>,
+    /// The last look: when, and whether the repository answered. Not kept in the cluster: a look that finds nothing writes nothing.
+    looked: Option<(Timestamp, bool)>,
     /// Its claims that are refused.
     refused: BTreeMap<ReleaseKey, SourceProblem>,
     /// Releases that it owns and does not declare.
     silent: BTreeSet<ReleaseKey>,
     /// What is kept is older.
     dirty: bool,
+}
+
+impl Said {
+    /// Returns the status with the claims that are refused among its problems.
+    fn whole(&self) -> Option<SourceStatus> {
+        let mut status = self.status.clone()?;
+        status.problem_count += self.refused.len();
+        status.problems.extend(self.refused.values().cloned());
+        Some(status)
+    }
 }
 
 impl Sources {
@@ -49,6 +63,26 @@ impl Sources {
 
     fn said(&self) -> MutexGuard<'_, BTreeMap<SourceName, Said>> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a source was looked at, and whether its repository answered.
+    pub fn looked(&self, source: &SourceName, at: Timestamp, up: bool) {
+        self.said().entry(source.clone()).or_default().looked = Some((at, up));
+    }
+
+    /// Returns how each source was last seen.
+    pub fn seen(&self) -> Vec<SourceSeen> {
+        let all = self.said();
+        let seen = all.iter().map(|(name, said)| SourceSeen {
+            name: name.clone(),
+            up: said.looked.map(|(_, up)| up),
+            status: said.whole().map(|status| SourceStatus {
+                looked_at: said.looked.map_or(status.looked_at, |(at, _)| at),
+                ..status
+            }),
+            webhook: None,
+        });
+        seen.collect()
     }
 
     /// Notes what a look changed; returns the releases that show why their source does not declare them.
@@ -129,11 +163,8 @@ impl Sources {
         let mut all = self.said();
         all.values_mut()
             .filter_map(|said| {
-                let mut status = said.status.clone().filter(|_| std::mem::take(&mut said.dirty))?;
-                let refused: Vec<_> = said.refused.values().cloned().collect();
-                status.problem_count += refused.len();
-                status.problems.extend(refused.iter().cloned());
-                Some((status, refused))
+                let status = said.whole().filter(|_| std::mem::take(&mut said.dirty))?;
+                Some((status, said.refused.values().cloned().collect()))
             })
             .collect()
     }

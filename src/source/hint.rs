@@ -26,7 +26,8 @@ impl Hint {
         let rank = match trigger {
             Trigger::Start | Trigger::Poll => 1,
             Trigger::Notify => 2,
-            Trigger::Webhook => 3,
+            Trigger::Asked => 3,
+            Trigger::Webhook => 4,
         };
         self.0.trigger.fetch_max(rank, Ordering::AcqRel);
         self.0.notify.notify_one();
@@ -47,7 +48,8 @@ impl Hint {
 
     fn strongest(&self) -> Option<Trigger> {
         match self.0.trigger.swap(0, Ordering::AcqRel) {
-            3 => Some(Trigger::Webhook),
+            4 => Some(Trigger::Webhook),
+            3 => Some(Trigger::Asked),
             2 => Some(Trigger::Notify),
             1 => Some(Trigger::Poll),
             _ => None,

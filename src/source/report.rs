@@ -91,6 +91,8 @@ pub enum Trigger {
     Poll,
     /// A local repository changed.
     Notify,
+    /// A person asked.
+    Asked,
     /// A webhook came.
     Webhook,
 }

@@ -13,6 +13,7 @@ mod github;
 mod gitlab;
 mod proof;
 mod receiver;
+mod setup;
 mod standard;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use deliveries::{Delivery, Log, Turned};
 pub use event::{Action, PullRequest};
 pub use proof::ProofError;
 pub use receiver::{HookOutcome, Hooks, News, Refusal};
+pub use setup::{Setup, setup};
 
 use event::{ParseError, Told};
 

@@ -1,6 +1,8 @@
 //! Webhooks from the door to the look.
 
 use hmac::{Hmac, Mac as _};
+use idp::cli;
+use idp::http::sources::SourceList;
 use idp::model::rollout::Outcome;
 use sha2::Sha256;
 
@@ -59,4 +61,16 @@ async fn only_a_hook_that_is_signed_makes_the_daemon_look() {
     let refused = told["refused"].as_array().unwrap().iter();
     let refused: Vec<_> = refused.map(|row| (row["reason"].as_str(), row["count"].as_u64())).collect();
     assert_eq!(refused, [(Some("too_large"), Some(1)), (Some("unproven"), Some(3))]);
+
+    // A person sees the source and has it looked at, without a webhook.
+    let daemon = format!("http://{}", world.daemon.as_ref().unwrap().address).parse().unwrap();
+    let page = "/api/v1/sources";
+    let list: SourceList = cli::daemon::get(&daemon, page, &[], "its sources").await.unwrap();
+    let [web] = list.sources.as_slice() else { panic!("one source: {list:?}") };
+    let status = web.status.as_ref().unwrap();
+    assert_eq!((web.up, status.releases, status.problem_count), (Some(true), 1, 0));
+    assert_eq!(web.webhook.as_ref().unwrap().last.map(|at| at >= status.changed_at.unwrap()), Some(true));
+    let before = looks(&world);
+    cli::daemon::post(&daemon, &format!("{page}/web/look"), "a look").await.unwrap();
+    world.find("it looked again", async || (looks(&world) > before).then_some(())).await;
 }

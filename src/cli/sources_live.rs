@@ -1,0 +1,221 @@
+//! `idp sources`: how the daemon sees its sources now, how to set up their webhooks, and "look now".
+
+use jiff::Timestamp;
+use serde::Serialize;
+use url::Url;
+
+use super::daemon;
+use super::output::{Tone, clean, paint};
+use super::table::{Cell, render};
+use super::{CliError, Exit, Output};
+use crate::config::Forge;
+use crate::http::sources::{SourceList, SourceSeen, WebhookSeen};
+use crate::model::duration;
+use crate::model::name::SourceName;
+use crate::source::webhook::{Setup, setup};
+
+const PAGE: &str = "/api/v1/sources";
+
+/// Prints the sources, and what is wrong with them; bad news if anything is.
+pub async fn list(daemon: &Url, output: &Output) -> Result<Exit, CliError> {
+    let list: SourceList = daemon::get(daemon, PAGE, &[], "its sources").await?;
+    let now = super::now();
+    output.show(&list, |output| text(&list.sources, now, output.width, output.colour))?;
+    Ok(if list.sources.iter().any(ill) { Exit::Bad } else { Exit::Good })
+}
+
+/// Has a source looked at now.
+pub async fn look(daemon: &Url, source: &SourceName, output: &Output) -> Result<Exit, CliError> {
+    daemon::post(daemon, &format!("{PAGE}/{source}/look"), "a look at a source").await?;
+    let said = Asked { source: source.clone(), asked: true };
+    output.show(&said, |_| format!("{source} is being looked at; idp sources shows what was found"))?;
+    Ok(Exit::Good)
+}
+
+#[derive(Serialize)]
+struct Asked {
+    source: SourceName,
+    asked: bool,
+}
+
+/// Prints what to enter in the forge of a source, so that it calls.
+pub async fn hook(daemon: &Url, source: &SourceName, output: &Output) -> Result<Exit, CliError> {
+    let list: SourceList = daemon::get(daemon, PAGE, &[], "its sources").await?;
+    let Some(seen) = list.sources.into_iter().find(|seen| seen.name == *source) else {
+        return Err(CliError::NotConfigured(format!("no source {source} in the configuration")));
+    };
+    let forge = seen.webhook.as_ref().map(|webhook| webhook.forge.as_str());
+    let forge = forge.and_then(|name| Forge::ALL.into_iter().find(|forge| forge.name() == name));
+    let (Some(webhook), Some(forge)) = (seen.webhook, forge) else {
+        return Err(CliError::NotConfigured(format!(
+            "source {source} takes no webhooks: give it `webhook` in the configuration, with `forge` and `secret_file`"
+        )));
+    };
+    let entry = Entry { source: source.clone(), setup: setup(forge), webhook };
+    output.show(&entry, |_| entry.text())?;
+    Ok(Exit::Good)
+}
+
+#[derive(Serialize)]
+struct Entry {
+    source: SourceName,
+    #[serde(flatten)]
+    setup: Setup,
+    webhook: WebhookSeen,
+}
+
+impl Entry {
+    fn text(&self) -> String {
+        let Setup { place, secret, events } = self.setup;
+        let plain = |text: &str| text.replace('*', "");
+        [
+            format!("where         {place}"),
+            format!("address       https://HOST{}, HOST as the forge reaches the daemon", self.webhook.path),
+            "content type  application/json".to_owned(),
+            format!("secret        into {}: what webhook.secret_file or secret_env holds", plain(secret)),
+            format!("events        {}", plain(events)),
+            format!("then          idp deliveries --source {}", self.source),
+        ]
+        .join("\n")
+    }
+}
+
+fn ill(seen: &SourceSeen) -> bool {
+    seen.up == Some(false) || seen.status.as_ref().is_some_and(|status| status.problem_count > 0)
+}
+
+/// Renders the sources for people.
+pub fn text(sources: &[SourceSeen], now: Timestamp, width: u16, colour: bool) -> String {
+    if sources.is_empty() {
+        return "no sources: name repositories under `sources` in the configuration".to_owned();
+    }
+    let header = ["SOURCE", "BRANCH", "COMMIT", "LOOKED", "CHANGED", "FILES", "RELEASES", "WEBHOOK", "STATE"];
+    let mut parts = vec![render(&header, sources.iter().map(|seen| row(seen, now)).collect(), width, colour)];
+    let told = |seen: &&SourceSeen| seen.status.as_ref().is_some_and(|status| status.problem_count > 0);
+    parts.extend(sources.iter().filter(told).map(|seen| problems(seen, colour)));
+    let notes: Vec<String> =
+        advice(sources).map(|text| format!("{} {text}", paint("note", Tone::Busy, colour))).collect();
+    parts.extend((!notes.is_empty()).then(|| notes.join("\n")));
+    parts.join("\n\n")
+}
+
+fn row(seen: &SourceSeen, now: Timestamp) -> Vec<Cell> {
+    let status = seen.status.as_ref();
+    let ago = |at: Timestamp| format!("{} ago", duration::rough(now.duration_since(at).unsigned_abs()));
+    let state = match (seen.up, status.map(|status| status.problem_count)) {
+        (None, _) => Cell::new("not looked at yet").tone(Tone::Busy),
+        (Some(false), _) => Cell::new("no answer").tone(Tone::Bad),
+        (Some(true), Some(1)) => Cell::new("1 problem").tone(Tone::Bad),
+        (Some(true), Some(count)) if count > 0 => Cell::new(format!("{count} problems")).tone(Tone::Bad),
+        (Some(true), _) => Cell::new("fine").tone(Tone::Good),
+    };
+    let webhook = match &seen.webhook {
+        None => "none".to_owned(),
+        Some(WebhookSeen { last: Some(at), .. }) => ago(*at),
+        Some(_) => "never called".to_owned(),
+    };
+    vec![
+        Cell::new(seen.name.as_str()),
+        Cell::new(status.map(|status| status.branch.as_str()).unwrap_or_default()),
+        Cell::new(status.and_then(|status| status.commit.as_ref()).map_or("", |commit| commit.short())),
+        Cell::new(status.map(|status| ago(status.looked_at)).unwrap_or_default()),
+        Cell::new(status.and_then(|status| status.changed_at).map(ago).unwrap_or_default()),
+        Cell::new(status.map(|status| status.files.to_string()).unwrap_or_default()),
+        Cell::new(status.map(|status| status.releases.to_string()).unwrap_or_default()),
+        Cell::new(webhook),
+        state,
+    ]
+}
+
+fn problems(seen: &SourceSeen, colour: bool) -> String {
+    let mut lines = vec![format!("{} {}", paint("source", Tone::Bad, colour), clean(seen.name.as_str()))];
+    for problem in seen.status.iter().flat_map(|status| &status.problems) {
+        let path = problem.path.as_deref().map(|path| format!("{path}: ")).unwrap_or_default();
+        lines.push(format!("  {}{}", clean(&path), clean(&problem.message)));
+    }
+    let shown = lines.len() - 1;
+    let all = seen.status.as_ref().map_or(0, |status| status.problem_count);
+    if all > shown {
+        lines.push(format!("  and {} more", all - shown));
+    }
+    lines.join("\n")
+}
+
+/// What would make the sources quicker: a webhook that never called, or whose calls are turned away.
+fn advice(sources: &[SourceSeen]) -> impl Iterator<Item = String> {
+    sources.iter().filter_map(|seen| {
+        let webhook = seen.webhook.as_ref().filter(|webhook| webhook.last.is_none())?;
+        let name = &seen.name;
+        Some(match &webhook.turned_away {
+            Some(why) => format!("the calls of {name}'s forge are turned away: {}", clean(why)),
+            None => format!(
+                "the forge of {name} never called since the daemon started: idp sources hook {name} says what to enter there"
+            ),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn seen(value: serde_json::Value) -> SourceSeen {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn all() -> Vec<SourceSeen> {
+        let status = |problems: serde_json::Value| {
+            json!({
+                "source": "web", "repository": "https://git.example.com/shop/web.git", "branch": "main",
+                "commit": "0123456789012345678901234567890123456789", "looked_at": "2026-01-01T11:59:50Z",
+                "changed_at": "2026-01-01T10:00:00Z", "files": 1, "releases": 2,
+                "problem_count": problems.as_array().unwrap().len(), "problems": problems,
+            })
+        };
+        let problem =
+            json!([{"path": "a/.idp/deploy.yaml", "commit": null, "message": "line 1: no service"}]);
+        vec![
+            seen(json!({"name": "api", "up": true, "status": status(json!([])),
+                "webhook": {"forge": "gitea", "path": "/hooks/api", "last": "2026-01-01T11:00:00Z"}})),
+            seen(json!({"name": "new", "webhook": {"forge": "github", "path": "/hooks/new"}})),
+            seen(json!({"name": "shut", "up": false, "status": status(json!([])),
+                "webhook": {"forge": "github", "path": "/hooks/shut", "turned_away": "the signature does not match"}})),
+            seen(json!({"name": "web", "up": true, "status": status(problem)})),
+        ]
+    }
+
+    #[test]
+    fn each_source_is_a_line_and_what_is_wrong_is_said() {
+        let now = "2026-01-01T12:00:00Z".parse().unwrap();
+        insta::assert_snapshot!(text(&all(), now, 140, false), @r"
+        SOURCE  BRANCH  COMMIT      LOOKED   CHANGED  FILES  RELEASES  WEBHOOK       STATE
+        api     main    0123456789  10s ago  2h ago   1      2         1h ago        fine
+        new     -       -           -        -        -      -         never called  not looked at yet
+        shut    main    0123456789  10s ago  2h ago   1      2         never called  no answer
+        web     main    0123456789  10s ago  2h ago   1      2         none          1 problem
+
+        source web
+          a/.idp/deploy.yaml: line 1: no service
+
+        note the forge of new never called since the daemon started: idp sources hook new says what to enter there
+        note the calls of shut's forge are turned away: the signature does not match
+        ");
+        assert!(text(&[], now, 80, false).starts_with("no sources"));
+    }
+
+    #[test]
+    fn a_webhook_is_set_up_by_what_is_printed() {
+        let webhook = all()[0].webhook.clone().unwrap();
+        let entry = Entry { source: "api".parse().unwrap(), setup: setup(Forge::Gitea), webhook };
+        insta::assert_snapshot!(entry.text(), @r"
+        where         repository → Settings → Webhooks → Add webhook → Gitea or Forgejo
+        address       https://HOST/hooks/api, HOST as the forge reaches the daemon
+        content type  application/json
+        secret        into Secret: what webhook.secret_file or secret_env holds
+        events        Custom events: Push, Pull Request, Pull Request Synchronized, Pull Request Labeled
+        then          idp deliveries --source api
+        ");
+    }
+}

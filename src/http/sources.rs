@@ -1,0 +1,92 @@
+//! `GET /api/v1/sources`: how each source was last seen, and `POST /api/v1/sources/{name}/look`: look at it now.
+
+use axum::Json;
+use axum::extract::{Extension, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{HttpState, Peer, is_near};
+use crate::model::name::SourceName;
+use crate::source::{SourceStatus, Trigger};
+
+/// A source as the daemon sees it now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceSeen {
+    /// Its name.
+    pub name: SourceName,
+    /// Whether the last look got an answer; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<bool>,
+    /// What the last look found; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<SourceStatus>,
+    /// Its webhook, if it takes any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookSeen>,
+}
+
+/// The webhook of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookSeen {
+    /// The forge, as the configuration names it.
+    pub forge: String,
+    /// The path of its address at the daemon.
+    pub path: String,
+    /// When the last proven delivery came, since the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// Why the last one was turned away that was not proven, since the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned_away: Option<String>,
+}
+
+/// All sources, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceList {
+    /// The sources.
+    pub sources: Vec<SourceSeen>,
+}
+
+/// Answers who asks from this machine; to others there is no such page.
+pub(super) async fn list(State(state): State<HttpState>, peer: Option<Extension<Peer>>) -> Response {
+    if !is_near(peer) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let mut sources = (state.sources)();
+    for source in &mut sources {
+        source.webhook = webhook(&state, &source.name);
+    }
+    Json(SourceList { sources }).into_response()
+}
+
+fn webhook(state: &HttpState, source: &SourceName) -> Option<WebhookSeen> {
+    let forge = state.hooks.forge(source)?;
+    let log = state.hooks.log(Some(source), 1);
+    Some(WebhookSeen {
+        forge: forge.name().to_owned(),
+        path: format!("/hooks/{source}"),
+        last: log.deliveries.first().map(|delivery| delivery.at),
+        turned_away: log.refused.into_iter().next().map(|turned| turned.why),
+    })
+}
+
+/// Has a source looked at now, if who asks is on this machine. It hurts nobody: looks that are asked for while one runs are one.
+pub(super) async fn look(
+    State(state): State<HttpState>,
+    peer: Option<Extension<Peer>>,
+    Path(name): Path<String>,
+) -> Response {
+    if !is_near(peer) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let hint = name.parse::<SourceName>().ok().and_then(|name| state.hints.get(&name).cloned());
+    match hint {
+        Some(hint) => {
+            hint.send(Trigger::Asked);
+            StatusCode::ACCEPTED.into_response()
+        }
+        None => (StatusCode::NOT_FOUND, "no such source in the configuration\n").into_response(),
+    }
+}
