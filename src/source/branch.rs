@@ -209,7 +209,7 @@ impl Look<'_, '_> {
         let origin = self.history.origin(self.head, &path, &watched, self.budget)?;
         let request = RenderRequest {
             source: self.context.source.name.clone(),
-            revision: revision(self.repo, origin.brought, &self.context.source.url.to_string())?,
+            revision: revision(self.repo, origin.brought, self.context.source)?,
             bytes,
             watched_tree,
             candidates: origin.candidates.clone(),

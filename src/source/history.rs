@@ -5,8 +5,10 @@ use gix::{ObjectId, Repository};
 use jiff::Timestamp;
 
 use super::error::GitError;
+use super::page;
 use super::tree::{Budget, diff};
 use super::watched::Watched;
+use crate::config::Source;
 use crate::model::change::{CommitId, Revision};
 
 /// How far back anybody looks.
@@ -147,19 +149,20 @@ pub(super) fn commit_id(id: ObjectId) -> Result<CommitId, GitError> {
 }
 
 /// Reads what a commit says about itself.
-pub(super) fn revision(repo: &Repository, id: ObjectId, repository: &str) -> Result<Revision, GitError> {
-    let commit = repo.find_commit(id).map_err(GitError::corrupt)?;
-    let committed_at = commit.time().map_err(GitError::corrupt)?.seconds;
-    let author = commit.author().map_err(GitError::corrupt)?.name.to_string();
-    let message = commit.message_raw_sloppy().to_string();
+pub(super) fn revision(repo: &Repository, id: ObjectId, source: &Source) -> Result<Revision, GitError> {
+    let read = repo.find_commit(id).map_err(GitError::corrupt)?;
+    let committed_at = read.time().map_err(GitError::corrupt)?.seconds;
+    let author = read.author().map_err(GitError::corrupt)?.name.to_string();
+    let message = read.message_raw_sloppy().to_string();
     let subject = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let commit = commit_id(id)?;
     Ok(Revision {
-        commit: commit_id(id)?,
+        url: page::of_commit(source, &commit),
+        commit,
         committed_at: Timestamp::from_second(committed_at).unwrap_or(Timestamp::UNIX_EPOCH),
         author: printable(&author, 100),
         subject: printable(subject, 120),
-        repository: repository.to_owned(),
-        url: None,
+        repository: source.url.to_string(),
     })
 }
 

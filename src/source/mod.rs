@@ -14,6 +14,7 @@ mod hint;
 mod history;
 mod look;
 mod mirror;
+mod page;
 mod reader;
 #[cfg(test)]
 mod remote_tests;

@@ -37,6 +37,12 @@ async fn every_event_is_a_cloud_event_that_carries_a_valid_cd_event() -> anyhow:
         assert_eq!(text("/context/source"), "idp://genuine");
         assert!(text("/context/timestamp").parse::<jiff::Timestamp>().is_ok());
         assert_eq!(event.custom("release"), RELEASE);
+        if event.kind() == types::CHANGE_MERGED.name {
+            let (page, commit) = (event.custom("url").as_str(), event.custom("commit").as_str());
+            let page = page.expect("a merge has a page on its forge");
+            assert!(page.starts_with("http://127.0.0.1:"), "{page}");
+            assert!(page.ends_with(&format!("/shop/web/commit/{}", commit.unwrap_or_default())), "{page}");
+        }
         if let Some(schemas) = &schemas {
             schemas.validate(kind.schema, data)?;
         }
