@@ -16,7 +16,7 @@ use super::error::Cause;
 use super::hint::Hint;
 use super::reader::{Looked, Reader};
 use super::report::{Compose, SourceReport, Trigger};
-use super::transport::{LOOK_DEADLINE, Network};
+use super::network::{LOOK_DEADLINE, Network};
 use super::watch::RefWatcher;
 use crate::config::{Environment, Source};
 

@@ -111,6 +111,20 @@ impl GitError {
         }
     }
 
+    /// Tells whether an answer to our own short question may be the question's fault, so that gix should ask in its own way.
+    /// What the server or the network says of every request alike is none.
+    pub(super) fn is_surprise(&self) -> bool {
+        match self {
+            // Refused at the door is no surprise; a pooled connection that broke is.
+            Self::Unreachable(cause) => {
+                cause.downcast_ref::<reqwest::Error>().is_none_or(|error| !error.is_connect())
+            }
+            Self::Status(status) => *status < 500,
+            Self::TimedOut(_) | Self::Redirected { .. } | Self::Fetch(_) | Self::TooLarge { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Returns how long the server wants to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

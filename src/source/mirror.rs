@@ -14,12 +14,16 @@ use url::Url;
 
 use super::error::GitError;
 use super::history::HISTORY_LIMIT;
+use super::network::Network;
+use super::poll;
 use super::store::BranchHeads;
-use super::transport::{Client, Network};
+use super::transport::Client;
 use crate::config::Credentials;
 
 /// Commits that the first fetch brings.
 const FIRST_DEPTH: u32 = 32;
+/// Looks by gix alone after the one in which a server surprised us: it may be of another kind, or have had a bad day.
+const REST: u8 = 10;
 /// Packs after which a mirror is made anew: each fetch leaves one.
 const PACKS_LIMIT: usize = 50;
 
@@ -30,12 +34,46 @@ pub(super) struct Mirror {
     credentials: Option<Credentials>,
     folder: PathBuf,
     depth: u32,
+    short: ShortWay,
+}
+
+/// Whether a server can be asked for its heads by one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ShortWay {
+    /// Not before gix listed refs by protocol v2, which tells that the server speaks it.
+    Unknown,
+    Open,
+    /// Not for so many looks.
+    Resting(u8),
 }
 
 impl Mirror {
     /// Names a mirror; touches nothing yet.
     pub(super) fn new(url: Url, credentials: Option<Credentials>, folder: PathBuf) -> Self {
-        Self { url, credentials, folder, depth: FIRST_DEPTH }
+        Self { url, credentials, folder, depth: FIRST_DEPTH, short: ShortWay::Unknown }
+    }
+
+    /// Tells by one request whether the branches still have these heads; `false` also where that way is not open or surprises:
+    /// then [`Self::update`] has to look.
+    pub(super) fn unmoved(&mut self, heads: &BranchHeads, network: &mut Network) -> Result<bool, GitError> {
+        match self.short {
+            ShortWay::Open => {}
+            ShortWay::Unknown => return Ok(false),
+            ShortWay::Resting(looks) => {
+                self.short = if looks > 1 { ShortWay::Resting(looks - 1) } else { ShortWay::Unknown };
+                return Ok(false);
+            }
+        }
+        network.authorize(self.credentials.as_ref())?;
+        match poll::ask(&self.url, heads, network) {
+            Ok(now) => Ok(now == *heads),
+            Err(error) if error.is_surprise() => {
+                self.short = ShortWay::Resting(REST);
+                tracing::debug!(error = error.sentence(), "asked again in full");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Asks for the branches' heads and fetches what is not here yet.
@@ -67,6 +105,7 @@ impl Mirror {
     /// Deletes the mirror; the next look makes it anew.
     pub(super) fn discard(&mut self) -> Result<(), GitError> {
         self.depth = FIRST_DEPTH;
+        self.short = ShortWay::Unknown;
         match std::fs::remove_dir_all(&self.folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(GitError::Cache(error.into())),
             _ => Ok(()),
@@ -93,7 +132,7 @@ impl Mirror {
     }
 
     fn fetch(
-        &self,
+        &mut self,
         repo: &Repository,
         branches: &[String],
         network: &mut Network,
@@ -115,6 +154,9 @@ impl Mirror {
         let connection = remote.to_connection_with_transport(transport).with_credentials(|_| Ok(None));
         let asked = connection.prepare_fetch(gix::progress::Discard, ref_map::Options::default());
         let prepared = asked.map_err(|error| network.error(error))?;
+        if self.short == ShortWay::Unknown && network.lists() {
+            self.short = ShortWay::Open;
+        }
         let heads = listed(branches, &prepared.ref_map().remote_refs);
         let here = |id: &ObjectId| repo.find_commit(*id).is_ok();
         if heads.values().all(Option::is_none) || (!always && heads.values().flatten().all(here)) {

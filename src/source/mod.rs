@@ -10,11 +10,15 @@ mod error;
 mod find;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod forge;
 mod hint;
 mod history;
 mod look;
 mod mirror;
+mod network;
 mod page;
+mod poll;
 mod reader;
 #[cfg(test)]
 mod remote_tests;
@@ -33,11 +37,11 @@ use jiff::Timestamp;
 pub use actor::SourceLoop;
 pub use error::{Cause, GitError};
 pub use hint::{Hint, Hints};
+pub use network::client;
 pub use report::{
     Compose, Declare, DeclareRequest, Declared, LookStats, Refused, Render, RenderAnswer, RenderRequest,
     SourceReport, SourceStatus, Trigger,
 };
-pub use transport::client;
 
 /// The room's only look at the wall clock.
 #[allow(clippy::disallowed_methods)] // The one place.

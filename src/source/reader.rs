@@ -10,9 +10,9 @@ use super::branch::{Branch, Context};
 use super::error::{Cause, GitError};
 use super::find::Finder;
 use super::look::{BranchLook, Memory};
+use super::network::{LOOK_DEADLINE, Network};
 use super::report::{Compose, LookStats, SourceReport, Trigger};
 use super::store::{BranchHeads, Store};
-use super::transport::{LOOK_DEADLINE, Network};
 use super::tree::Budget;
 use crate::config::{Environment, Source};
 use crate::model::name::EnvironmentName;
@@ -40,6 +40,8 @@ pub(super) struct Reader {
     tracked: BTreeMap<String, Tracked>,
     store: Store,
     memory: Memory,
+    /// The heads that the last look found, if it left nothing to be tried again.
+    settled: Option<BranchHeads>,
     /// Failures of a fetch in a row whose cause nobody named: the mirror may be damaged.
     unexplained: u32,
 }
@@ -77,6 +79,7 @@ impl Reader {
             finder: Finder::new(&source.paths)?,
             store: Store::new(&source, cache_dir),
             memory: Memory::default(),
+            settled: None,
             unexplained: 0,
             source,
             compose,
@@ -89,8 +92,9 @@ impl Reader {
     pub(super) fn look(&mut self, mut network: Network, trigger: Trigger) -> Looked {
         let before = self.heads();
         let mut stats = LookStats::default();
-        let failed = self.read(&mut network, &mut stats).err();
+        let failed = self.read(&mut network, trigger, &mut stats).err();
         stats.fetches = network.fetches;
+        stats.requests = network.requests();
         stats.bytes = network.bytes();
         let retry_after = failed.as_ref().and_then(GitError::retry_after);
         let trouble = failed.map(|error| self.trouble(&error));
@@ -113,7 +117,21 @@ impl Reader {
         self.tracked.iter().map(|(name, tracked)| (name.clone(), tracked.state.head)).collect()
     }
 
-    fn read(&mut self, network: &mut Network, stats: &mut LookStats) -> Result<(), GitError> {
+    fn read(
+        &mut self,
+        network: &mut Network,
+        trigger: Trigger,
+        stats: &mut LookStats,
+    ) -> Result<(), GitError> {
+        let settled = self.settled.take();
+        // After a hint the heads have probably moved: then the short way would be a detour.
+        if let Some(heads) = settled.filter(|_| trigger == Trigger::Poll)
+            && self.store.unmoved(&heads, network)?
+        {
+            self.unexplained = 0;
+            self.settled = Some(heads);
+            return Ok(());
+        }
         let branches: Vec<String> = self.tracked.keys().cloned().collect();
         let (mut repo, heads) = self.store.update(&branches, network)?;
         repo.object_cache_size_if_unset(4 << 20);
@@ -123,6 +141,10 @@ impl Reader {
             self.advance(&repo, (branch, head), &branches, network, &mut budget, stats)?;
         }
         self.unexplained = 0;
+        let read = |(branch, head): (&String, &Option<gix::ObjectId>)| {
+            head.is_none() || self.tracked.get(branch).is_some_and(|tracked| tracked.state.head == *head)
+        };
+        self.settled = heads.iter().all(read).then_some(heads);
         Ok(())
     }
 

@@ -100,6 +100,8 @@ pub enum Trigger {
 /// What one look cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LookStats {
+    /// Requests that were sent; 0 for a local repository.
+    pub requests: u64,
     /// Packs that were received; 0 for a local repository, which is read where it is.
     pub fetches: u64,
     /// Bytes of HTTP bodies that were received.

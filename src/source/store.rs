@@ -8,7 +8,7 @@ use gix::{ObjectId, Repository};
 
 use super::error::GitError;
 use super::mirror::Mirror;
-use super::transport::Network;
+use super::network::Network;
 use crate::config::{RepoUrl, Source};
 
 /// The heads of the tracked branches; `None`: there is no such branch.
@@ -32,6 +32,14 @@ impl Store {
                 let folder = cache_dir.join("git").join(source.name.as_str());
                 Self::Remote(Box::new(Mirror::new(url.clone(), source.credentials.clone(), folder)))
             }
+        }
+    }
+
+    /// Tells whether branches surely still have these heads, where that is cheaper than [`Self::update`].
+    pub(super) fn unmoved(&mut self, heads: &BranchHeads, network: &mut Network) -> Result<bool, GitError> {
+        match self {
+            Self::Local(_) => Ok(false),
+            Self::Remote(mirror) => mirror.unmoved(heads, network),
         }
     }
 

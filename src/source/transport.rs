@@ -1,171 +1,20 @@
-//! Git's smart HTTP over one pooled client, with what gix's own does not have: a deadline, a cap on bytes, a way to be stopped, no
-//! redirects at all, and errors that say which status came. Credentials are a header of requests to the configured address and stand
-//! in no address, log or error.
+//! Git's smart HTTP as gix asks for it, over the look's [`Network`] instead of gix's own client.
 
 use std::io::{self, BufRead, Cursor, Read, Write};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use base64::Engine as _;
 use bytes::{Buf, Bytes};
 use gix::protocol::transport::client::blocking_io::http::{
     GetResponse, Http, PostBodyDataKind, PostResponse,
 };
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::error::GitError;
-use crate::config::{Credentials, Secret};
+use super::network::Network;
 
-/// How long one look may take.
-pub(super) const LOOK_DEADLINE: Duration = Duration::from_mins(1);
 /// Largest pack that is fetched, in bytes.
 const PACK_LIMIT: u64 = 256 << 20;
 /// Largest answer that lists refs or capabilities, in bytes.
 const LIST_LIMIT: u64 = 16 << 20;
-
-/// The network as one look may use it.
-#[derive(Debug, Clone)]
-pub(super) struct Network {
-    client: reqwest::Client,
-    runtime: tokio::runtime::Handle,
-    until: Instant,
-    stop: CancellationToken,
-    authorization: Option<Secret>,
-    /// Set when the deadline passes or the daemon stops: gix asks it while it unpacks.
-    pub(super) interrupt: Arc<AtomicBool>,
-    /// Packs received so far.
-    pub(super) fetches: u64,
-    told: Arc<Mutex<Told>>,
-}
-
-/// What the transport tells past gix, whose errors would lose it.
-#[derive(Debug, Default)]
-struct Told {
-    bytes: u64,
-    error: Option<GitError>,
-}
-
-/// Makes the client that all sources share.
-pub fn client() -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_secs(30))
-        .user_agent(concat!("git/idp-", env!("CARGO_PKG_VERSION")))
-        .build()
-}
-
-impl Network {
-    /// Grants a look its time. Must be called within a runtime, used outside of it.
-    pub(super) fn new(client: reqwest::Client, stop: CancellationToken) -> Self {
-        Self {
-            client,
-            runtime: tokio::runtime::Handle::current(),
-            until: Instant::now() + LOOK_DEADLINE,
-            stop,
-            authorization: None,
-            interrupt: Arc::default(),
-            fetches: 0,
-            told: Arc::default(),
-        }
-    }
-
-    /// Reads the credentials anew and sends them with each request from now on.
-    pub(super) fn authorize(&mut self, credentials: Option<&Credentials>) -> Result<(), GitError> {
-        self.authorization = None;
-        if let Some(Credentials { username, secret }) = credentials {
-            let secret = secret.read().map_err(GitError::Secret)?;
-            let pair = format!("{username}:{}", secret.expose());
-            let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-            self.authorization = Some(Secret::new(format!("Basic {encoded}")));
-        }
-        Ok(())
-    }
-
-    /// Bytes of bodies received so far.
-    pub(super) fn bytes(&self) -> u64 {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).bytes
-    }
-
-    /// Returns what went wrong in the transport, else what gix says.
-    pub(super) fn error(&self, from_gix: gix::Error) -> GitError {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).error.take();
-        told.unwrap_or_else(|| GitError::Fetch(from_gix.into()))
-    }
-
-    fn fail(&self, error: GitError) -> io::Error {
-        let text = error.to_string();
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).error.get_or_insert(error);
-        io::Error::other(text)
-    }
-
-    /// Waits for an answer until the deadline or the end of the daemon.
-    fn wait<T>(&self, answer: impl Future<Output = Result<T, reqwest::Error>>) -> io::Result<T> {
-        let outcome = self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => Err(GitError::Stopped),
-                () = tokio::time::sleep_until(self.until) => Err(GitError::TimedOut(LOOK_DEADLINE)),
-                answer = answer => answer.map_err(|error| GitError::Unreachable(error.without_url().into())),
-            }
-        });
-        outcome.map_err(|error| self.fail(error))
-    }
-
-    fn count(&self, received: &mut u64, chunk: usize, limit: u64) -> io::Result<()> {
-        *received += chunk as u64;
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).bytes += chunk as u64;
-        if *received <= limit {
-            return Ok(());
-        }
-        let size = format!("more than {received} bytes");
-        let limit = format!("{limit} bytes");
-        Err(self.fail(GitError::TooLarge { what: "the repository's answer".to_owned(), size, limit }))
-    }
-
-    /// Turns every status but success into its error.
-    fn check(&self, response: &reqwest::Response) -> io::Result<()> {
-        let status = response.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let after = header(reqwest::header::RETRY_AFTER).and_then(|text| text.trim().parse::<u64>().ok());
-        let after = after.map(|seconds| Duration::from_secs(seconds.min(3_600)));
-        let error = match status.as_u16() {
-            401 if self.authorization.is_some() => {
-                GitError::Unauthorized("it does not take these credentials")
-            }
-            401 => GitError::Unauthorized("it wants credentials: write credentials.token_file"),
-            403 => GitError::Forbidden,
-            404 | 410 => GitError::NotFound,
-            status @ 429 => GitError::Throttled { status, after },
-            status @ 503 if after.is_some() => GitError::Throttled { status, after },
-            status @ 300..=399 => {
-                GitError::Redirected { status, to: target(header(reqwest::header::LOCATION)) }
-            }
-            status => GitError::Status(status),
-        };
-        Err(self.fail(error))
-    }
-}
-
-/// Returns a redirect's target without credentials, query and fragment.
-fn target(location: Option<&str>) -> String {
-    let shown = |text: &str| {
-        let mut url = url::Url::parse(text).ok()?;
-        url.set_username("").ok();
-        url.set_password(None).ok();
-        url.set_query(None);
-        url.set_fragment(None);
-        Some(url.to_string())
-    };
-    let text = location.and_then(shown).unwrap_or_else(|| "another place".to_owned());
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
-}
 
 /// The transport's client for one connection.
 pub(super) struct Client(pub(super) Network);
@@ -188,10 +37,9 @@ impl Exchange {
             let body = std::mem::take(&mut self.body);
             if is_listing(&body) {
                 self.limit = LIST_LIMIT;
+                self.network.note_listing();
             }
-            let response = self.network.wait(request.body(body).send())?;
-            self.network.check(&response)?;
-            self.response = Some(response);
+            self.response = Some(self.network.send(request.body(body))?);
         }
         self.response.as_mut().ok_or_else(|| io::Error::other("the request failed before"))
     }
@@ -208,11 +56,10 @@ impl Exchange {
     }
 
     fn chunk(&mut self) -> io::Result<Bytes> {
-        let network = self.network.clone();
-        let limit = self.limit;
-        let chunk = network.wait(self.response()?.chunk())?.unwrap_or_default();
-        network.count(&mut self.received, chunk.len(), limit)?;
-        Ok(chunk)
+        let (network, limit, mut received) = (self.network.clone(), self.limit, self.received);
+        let chunk = network.chunk(self.response()?, &mut received, limit);
+        self.received = received;
+        chunk
     }
 }
 
@@ -315,12 +162,7 @@ impl Client {
             });
             headers.extend(parts);
         }
-        let authorization = self.0.authorization.as_ref();
-        if let Some(mut value) = authorization.and_then(|secret| secret.expose().parse::<HeaderValue>().ok())
-        {
-            value.set_sensitive(true);
-            headers.insert(reqwest::header::AUTHORIZATION, value);
-        }
+        self.0.sign(&mut headers);
         let request = Some(request.headers(headers));
         let network = self.0.clone();
         Arc::new(Mutex::new(Exchange {

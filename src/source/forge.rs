@@ -1,0 +1,164 @@
+//! For tests: `git http-backend` behind a small server that wants a token, counts, and can be told to fail.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use http_body_util::BodyExt;
+use tokio::io::AsyncWriteExt;
+
+use super::fixture::{Repo, Running, config};
+
+/// What the server does with the next requests instead of serving Git.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    Status(u16, &'static str, String),
+    Endless,
+    Garbage,
+    /// Only our own short question, which names no agent, is answered so.
+    Short(Vec<u8>),
+    /// No answer comes.
+    Silence,
+}
+
+#[derive(Clone)]
+pub(crate) struct Forge {
+    root: std::path::PathBuf,
+    /// Whether the protocol's version is not heard.
+    pub(crate) old: Arc<AtomicBool>,
+    fault: Arc<Mutex<Option<Fault>>>,
+    /// Requests for a pack, and requests at all.
+    packs: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
+    address: std::net::SocketAddr,
+}
+
+pub(crate) const TOKEN: &str = "canary-5f3e";
+
+impl Forge {
+    pub(crate) async fn start(root: &std::path::Path) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let forge = Self {
+            root: root.to_owned(),
+            old: Arc::default(),
+            fault: Arc::default(),
+            packs: Arc::default(),
+            requests: Arc::default(),
+            address: listener.local_addr().unwrap(),
+        };
+        let router = Router::new().fallback(serve).with_state(forge.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        forge
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/origin.git", self.address)
+    }
+
+    pub(crate) fn fail(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = Some(fault);
+    }
+
+    pub(crate) fn heal(&self) {
+        *self.fault.lock().unwrap() = None;
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn packs(&self) -> usize {
+        self.packs.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(State(forge): State<Forge>, request: Request) -> Response {
+    forge.requests.fetch_add(1, Ordering::SeqCst);
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let fault = forge.fault.lock().unwrap().clone();
+    match fault {
+        Some(Fault::Status(status, name, value)) => {
+            return (StatusCode::from_u16(status).unwrap(), [(name, value)], "no").into_response();
+        }
+        Some(Fault::Garbage) => {
+            let kind = [("content-type", "application/x-git-upload-pack-advertisement")];
+            return (kind, "this is not a packet line").into_response();
+        }
+        Some(Fault::Endless) => {
+            let kind = [("content-type", "application/x-git-upload-pack-advertisement")];
+            let first = Bytes::from_static(b"001e# service=git-upload-pack\n");
+            let line = Bytes::from(format!("fff0{}", "x".repeat(0xfff0 - 4)).repeat(16));
+            let lines = futures::stream::repeat_with(move || line.clone());
+            let endless = futures::StreamExt::chain(futures::stream::once(async { first }), lines);
+            let endless = futures::StreamExt::map(endless, Ok::<_, std::io::Error>);
+            return (kind, axum::body::Body::from_stream(endless)).into_response();
+        }
+        Some(Fault::Short(answer)) if !body.is_empty() && !body.windows(5).any(|part| part == b"agent") => {
+            return ([("content-type", "application/x-git-upload-pack-result")], answer).into_response();
+        }
+        Some(Fault::Silence) => std::future::pending().await,
+        Some(Fault::Short(_)) | None => {}
+    }
+    let wanted = base64::engine::general_purpose::STANDARD.encode(format!("idp:{TOKEN}"));
+    if parts.headers.get("authorization").is_none_or(|given| *given != format!("Basic {wanted}")) {
+        return (StatusCode::UNAUTHORIZED, [("www-authenticate", "Basic")], "no").into_response();
+    }
+    if body.windows(13).any(|window| window == b"command=fetch") {
+        forge.packs.fetch_add(1, Ordering::SeqCst);
+    }
+    backend(&forge, &parts, body).await
+}
+
+/// Runs `git http-backend` as a CGI program (RFC 3875).
+async fn backend(forge: &Forge, parts: &axum::http::request::Parts, body: Bytes) -> Response {
+    let header =
+        |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut child = tokio::process::Command::new("git")
+        .arg("http-backend")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .envs([("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_SYSTEM", "/dev/null")])
+        .env("GIT_PROJECT_ROOT", &forge.root)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("REQUEST_METHOD", parts.method.as_str())
+        .env("PATH_INFO", parts.uri.path())
+        .env("QUERY_STRING", parts.uri.query().unwrap_or_default())
+        .env("CONTENT_TYPE", header("content-type"))
+        .env("CONTENT_LENGTH", body.len().to_string())
+        .env("GIT_PROTOCOL", if forge.old.load(Ordering::SeqCst) { "" } else { header("git-protocol") })
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    tokio::spawn(async move { stdin.write_all(&body).await });
+    let output = child.wait_with_output().await.unwrap().stdout;
+    let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let mut headers = HeaderMap::new();
+    let mut status = StatusCode::OK;
+    for line in String::from_utf8_lossy(&output[..end]).lines() {
+        let (name, value) = line.split_once(": ").unwrap();
+        if name == "Status" {
+            status = StatusCode::from_u16(value[..3].parse().unwrap()).unwrap();
+        } else {
+            headers.insert(name.parse::<axum::http::HeaderName>().unwrap(), value.parse().unwrap());
+        }
+    }
+    (status, headers, output[end + 4..].to_vec()).into_response()
+}
+
+pub(crate) fn started(forge: &Forge, repo: &Repo, fields: &str) -> Running {
+    let cache = repo.dir.path().join("cache");
+    std::fs::create_dir_all(&cache).unwrap();
+    std::fs::write(cache.join("token"), format!("{TOKEN}\n")).unwrap();
+    let fields = format!("credentials: {{token_file: token}}, {fields}");
+    Running::start(config(&forge.url(), &fields, &cache))
+}
