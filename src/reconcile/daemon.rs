@@ -292,6 +292,7 @@ fn sources(
     let (sender, reports) = mpsc::channel(64);
     let client = source::client().map_err(start("the HTTP client of the sources could not be set up"))?;
     let permits = Arc::new(Semaphore::new(LOOKS));
+    let hosts = source::Hosts::default();
     let environments: Vec<_> = config.environments.values().cloned().collect();
     for source in config.sources.values() {
         let Some(hint) = hints.get(&source.name) else { continue };
@@ -302,6 +303,7 @@ fn sources(
             cache_dir: config.cache_dir.clone(),
             compose: compose(config),
             client: client.clone(),
+            hosts: hosts.clone(),
             hint: hint.clone(),
             reports: sender.clone(),
             permits: Arc::clone(&permits),

@@ -125,14 +125,6 @@ impl GitError {
         }
     }
 
-    /// Returns how long the server wants to be left alone.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Throttled { after, .. } => *after,
-            _ => None,
-        }
-    }
-
     /// Returns the sentence with its causes, each once, cut to 600 characters.
     pub fn sentence(&self) -> String {
         let mut text = self.to_string();

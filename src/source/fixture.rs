@@ -136,6 +136,7 @@ impl Running {
             environments: config.environments.into_values().collect(),
             cache_dir: config.cache_dir,
             client: client().unwrap(),
+            hosts: Hosts::default(),
             hint: hint.clone(),
             reports: sender,
             permits: Arc::new(Semaphore::new(2)),

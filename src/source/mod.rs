@@ -38,6 +38,7 @@ pub use actor::SourceLoop;
 pub use error::{Cause, GitError};
 pub use hint::{Hint, Hints};
 pub use network::client;
+pub use poll::Hosts;
 pub use report::{
     Compose, Declare, DeclareRequest, Declared, LookStats, Refused, Render, RenderAnswer, RenderRequest,
     SourceReport, SourceStatus, Trigger,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use gix::Repository;
 
@@ -11,6 +10,7 @@ use super::error::{Cause, GitError};
 use super::find::Finder;
 use super::look::{BranchLook, Memory};
 use super::network::{LOOK_DEADLINE, Network};
+use super::poll::Word;
 use super::report::{Compose, LookStats, SourceReport, Trigger};
 use super::store::{BranchHeads, Store};
 use super::tree::Budget;
@@ -51,8 +51,8 @@ pub(super) struct Looked {
     pub(super) report: SourceReport,
     /// A tracked branch moved.
     pub(super) moved: bool,
-    /// How long the server wants to be left alone.
-    pub(super) retry_after: Option<Duration>,
+    /// What it says about the repository's host.
+    pub(super) word: Word,
 }
 
 impl Reader {
@@ -96,16 +96,16 @@ impl Reader {
         stats.fetches = network.fetches;
         stats.requests = network.requests();
         stats.bytes = network.bytes();
-        let retry_after = failed.as_ref().and_then(GitError::retry_after);
+        let word = Word::of(failed.as_ref());
         let trouble = failed.map(|error| self.trouble(&error));
         let report = self.report(trouble.as_deref(), trigger, stats);
-        Looked { report, moved: before != self.heads(), retry_after }
+        Looked { report, moved: before != self.heads(), word }
     }
 
     /// Reports a look that came to no end.
     pub(super) fn failed(&mut self, trouble: &str, trigger: Trigger) -> Looked {
         let report = self.report(Some(trouble), trigger, LookStats::default());
-        Looked { report, moved: false, retry_after: None }
+        Looked { report, moved: false, word: Word::Nothing }
     }
 
     fn report(&mut self, trouble: Option<&str>, trigger: Trigger, stats: LookStats) -> SourceReport {

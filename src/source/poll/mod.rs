@@ -1,11 +1,18 @@
-//! The one request that an unchanged repository costs.
+//! Looking cheaply and not too often: the one request that an unchanged repository costs, when the next look is due, and how hard one
+//! host is asked.
 //!
-//! In: the heads that are known. Out: the heads that a server lists now. What reads the answer is pure.
+//! In: the heads that are known, what looks found, the time. Out: the heads that a server lists now, the next look's time, a place at
+//! a host. What decides is pure.
 
+mod host;
 mod listing;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
+pub use host::Hosts;
+pub(super) use host::{Host, Word};
+pub(super) use schedule::{Schedule, Seen};
 use url::Url;
 
 use super::error::GitError;

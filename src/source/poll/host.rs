@@ -1,0 +1,287 @@
+//! How hard one host is asked, over all sources on it: few looks at one time, and none while it wants to be left alone.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until};
+use url::Url;
+
+use crate::source::error::GitError;
+
+/// Looks at one host at one time.
+const PLACES: usize = 4;
+/// How long a host is left alone that does not say how long: at first, and the longest that the doublings come to.
+const QUIET: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(5));
+/// The shortest and the longest that a host is left alone for its asking.
+const ASKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
+
+/// What a look says about its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::source) enum Word {
+    /// It answered.
+    Answered,
+    /// It wants to be left alone, for as long as it says.
+    LeaveAlone(Option<Duration>),
+    /// Nothing was heard of it.
+    Nothing,
+}
+
+impl Word {
+    /// Reads it from how a look ended.
+    pub(in crate::source) fn of(failed: Option<&GitError>) -> Self {
+        match failed {
+            Some(GitError::Throttled { after, .. }) => Self::LeaveAlone(*after),
+            Some(
+                GitError::Unreachable(_)
+                | GitError::TimedOut(_)
+                | GitError::Stopped
+                | GitError::Secret(_)
+                | GitError::Cache(_),
+            ) => Self::Nothing,
+            _ => Self::Answered,
+        }
+    }
+
+    /// Returns how long it wants to be left alone, where it says so.
+    pub(in crate::source) fn retry_after(self) -> Option<Duration> {
+        if let Self::LeaveAlone(after) = self { after } else { None }
+    }
+}
+
+/// Whether a look may begin.
+#[derive(Debug, PartialEq, Eq)]
+enum Entry {
+    Now,
+    /// Not before this.
+    At(Instant),
+    /// When another one ended.
+    Later,
+}
+
+/// What is known of a host.
+#[derive(Debug, Default)]
+struct State {
+    running: usize,
+    /// Until when it is left alone.
+    until: Option<Instant>,
+    /// How often in a row it wanted that.
+    refusals: u32,
+}
+
+impl State {
+    /// Lets a look begin. After a pause one goes first: the host may not be done with us.
+    fn enter(&mut self, now: Instant) -> Entry {
+        if let Some(until) = self.until.filter(|until| now < *until) {
+            return Entry::At(until);
+        }
+        if self.running >= if self.refusals > 0 { 1 } else { PLACES } {
+            return Entry::Later;
+        }
+        self.running += 1;
+        Entry::Now
+    }
+
+    /// Ends a look; returns how long the host is left alone if that begins now.
+    fn leave(&mut self, word: Word, now: Instant) -> Option<Duration> {
+        self.running = self.running.saturating_sub(1);
+        let paused = self.until.is_some_and(|until| now < until);
+        match word {
+            Word::LeaveAlone(after) => {
+                let (first, longest) = QUIET;
+                let grown = first.saturating_mul(1 << self.refusals).min(longest);
+                let wait = after.map_or(grown, |after| after.clamp(ASKED.0, ASKED.1));
+                self.until = self.until.max(Some(now + wait));
+                if paused {
+                    // It began before the pause: the same refusal, told twice.
+                    return None;
+                }
+                self.refusals = (self.refusals + 1).min(10);
+                Some(wait)
+            }
+            // An answer to a look that began before the pause says nothing about its end.
+            Word::Answered if !paused => {
+                self.refusals = 0;
+                None
+            }
+            Word::Answered | Word::Nothing => None,
+        }
+    }
+}
+
+/// One host.
+#[derive(Debug)]
+pub(in crate::source) struct Host {
+    name: String,
+    /// In the order of asking.
+    places: Arc<Semaphore>,
+    state: Mutex<State>,
+    left: Notify,
+}
+
+impl Host {
+    fn new(name: String) -> Self {
+        let places = Arc::new(Semaphore::new(PLACES));
+        Self { name, places, state: Mutex::default(), left: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a look may begin.
+    pub(in crate::source) async fn enter(self: &Arc<Self>) -> Place {
+        // Never closed.
+        let permit = self.places.clone().acquire_owned().await.ok();
+        loop {
+            let left = self.left.notified();
+            let entry = self.state().enter(Instant::now());
+            match entry {
+                Entry::Now => return Place { host: self.clone(), word: Word::Nothing, _permit: permit },
+                Entry::At(until) => sleep_until(until).await,
+                Entry::Later => left.await,
+            }
+        }
+    }
+}
+
+/// A look's place at a host, until it is dropped.
+#[derive(Debug)]
+pub(in crate::source) struct Place {
+    host: Arc<Host>,
+    word: Word,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// Ends the look with what it says about the host.
+    pub(in crate::source) fn leave(mut self, word: Word) {
+        self.word = word;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let pause = self.host.state().leave(self.word, Instant::now());
+        if let Some(pause) = pause {
+            let (host, seconds) = (&self.host.name, pause.as_secs());
+            tracing::warn!(%host, seconds, "the host asks to be left alone: all sources on it wait");
+        }
+        self.host.left.notify_waiters();
+    }
+}
+
+/// The hosts of all sources; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts(Arc<Mutex<BTreeMap<String, Arc<Host>>>>);
+
+impl Hosts {
+    /// Returns that of an address: name and port.
+    pub(in crate::source) fn of(&self, url: &Url) -> Arc<Host> {
+        let port = url.port_or_known_default().unwrap_or_default();
+        let name = format!("{}:{port}", url.host_str().unwrap_or_default());
+        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.entry(name.clone()).or_insert_with(|| Arc::new(Host::new(name))).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn a_host_is_left_alone_as_long_as_it_says_else_longer_and_longer() {
+        let now = Instant::now();
+        for (words, expected) in [
+            (vec![None, None, None], vec![2, 4, 8]),
+            (vec![None; 12], vec![2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 300]),
+            (vec![Some(30), None, Some(0), Some(86_400)], vec![30, 4, 1, 3_600]),
+        ] {
+            let (mut state, mut at, mut waits) = (State::default(), now, Vec::new());
+            for word in words {
+                assert_eq!(state.enter(at), Entry::Now);
+                let wait = state.leave(Word::LeaveAlone(word.map(seconds)), at).unwrap();
+                assert_eq!(state.enter(at + wait - seconds(1)), Entry::At(at + wait));
+                waits.push(wait.as_secs());
+                at += wait;
+            }
+            assert_eq!(waits, expected);
+        }
+    }
+
+    #[test]
+    fn four_look_at_one_time_and_one_after_a_pause() {
+        let now = Instant::now();
+        let mut state = State::default();
+        let enter = |state: &mut State, at| (0..6).filter(|_| state.enter(at) == Entry::Now).count();
+        assert_eq!(enter(&mut state, now), 4);
+        assert_eq!(state.leave(Word::LeaveAlone(Some(seconds(10))), now), Some(seconds(10)));
+        assert_eq!(state.leave(Word::LeaveAlone(Some(seconds(20))), now), None, "the same refusal");
+        assert_eq!(state.leave(Word::Answered, now), None);
+        assert_eq!(state.enter(now + seconds(15)), Entry::At(now + seconds(20)), "the longer one counts");
+        state.leave(Word::Nothing, now + seconds(19));
+        assert_eq!(enter(&mut state, now + seconds(20)), 1, "one goes first");
+        state.leave(Word::Nothing, now + seconds(21));
+        assert_eq!(enter(&mut state, now + seconds(21)), 1, "nothing was heard");
+        assert_eq!(state.leave(Word::LeaveAlone(None), now + seconds(22)), Some(seconds(4)), "the second");
+        assert_eq!(enter(&mut state, now + seconds(26)), 1);
+        state.leave(Word::Answered, now + seconds(26));
+        assert_eq!(enter(&mut state, now + seconds(26)), 4, "all is well");
+    }
+
+    fn host(hosts: &Hosts, url: &str) -> Arc<Host> {
+        hosts.of(&Url::parse(url).unwrap())
+    }
+
+    #[test]
+    fn a_host_is_its_name_and_its_port() {
+        let hosts = Hosts::default();
+        let one = host(&hosts, "https://git.example.com/a/b.git");
+        assert!(Arc::ptr_eq(&one, &host(&hosts.clone(), "https://GIT.example.com:443/c")));
+        assert!(!Arc::ptr_eq(&one, &host(&hosts, "https://git.example.com:8443/a/b.git")));
+        assert!(!Arc::ptr_eq(&one, &host(&hosts, "https://example.com/a/b.git")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_looks_go_four_at_a_time_and_all_wait_out_a_pause() {
+        let hosts = Hosts::default();
+        let (running, highest) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let start = Instant::now();
+        let mut looks = tokio::task::JoinSet::new();
+        for number in 0..1_000 {
+            let host = host(&hosts, "https://git.example.com/a");
+            let (running, highest) = (running.clone(), highest.clone());
+            looks.spawn(async move {
+                let place = host.enter().await;
+                let entered = Instant::now() - start;
+                highest.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                let refused = number == 0;
+                place.leave(if refused { Word::LeaveAlone(Some(seconds(60))) } else { Word::Answered });
+                entered.as_millis()
+            });
+        }
+        let mut entered = looks.join_all().await;
+        entered.sort_unstable();
+        assert_eq!(highest.load(Ordering::SeqCst), 4);
+        assert_eq!(entered[..4], [0; 4]);
+        assert_eq!(entered[4], 60_100, "nobody before the pause is over");
+        assert!(entered[5] >= 60_200, "one goes first: {}", entered[5]);
+        assert_eq!(
+            *entered.last().unwrap(),
+            60_200 + 100 * (995_u128.div_ceil(4) - 1),
+            "then four at a time"
+        );
+        let place =
+            tokio::time::timeout(seconds(1), host(&hosts, "https://other.example.com/").enter()).await;
+        assert!(place.is_ok(), "another host knows nothing of it");
+    }
+}
