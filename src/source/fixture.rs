@@ -98,7 +98,9 @@ impl Repo {
 pub(crate) struct Running {
     pub(crate) hint: Hint,
     reports: mpsc::Receiver<SourceReport>,
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
+    /// The loop itself; gone once it was waited for.
+    pub(crate) task: Option<tokio::task::JoinHandle<Result<(), Cause>>>,
     /// The services that were rendered, in order.
     pub(crate) rendered: Arc<Mutex<Vec<String>>>,
     /// The present answers by release.
@@ -113,11 +115,12 @@ impl Drop for Running {
 
 /// Parses a configuration of two environments and one source with more fields.
 pub(crate) fn config(url: &str, fields: &str, cache: &Path) -> Config {
+    let poll = if fields.contains("poll:") { "" } else { "poll: 24h," };
     let claim = if fields.contains("environments:") { "" } else { "environments: [production]," };
     let text = format!(
         "cluster: {{in_cluster: true}}\ncache_dir: {}\nenvironments:\n\
          - {{name: staging, namespace: s, branch: develop}}\n- {{name: production, namespace: p}}\n\
-         sources: [{{name: a, url: \"{url}\", poll: 24h, {claim} {fields}}}]",
+         sources: [{{name: a, url: \"{url}\", {poll} {claim} {fields}}}]",
         cache.display()
     );
     config::parse(&text, cache).unwrap_or_else(|errors| panic!("{errors}"))
@@ -126,6 +129,11 @@ pub(crate) fn config(url: &str, fields: &str, cache: &Path) -> Config {
 impl Running {
     /// Starts the loop of the only source of a configuration.
     pub(crate) fn start(config: Config) -> Self {
+        Self::start_among(&Hosts::default(), config)
+    }
+
+    /// Starts it among others that share hosts.
+    pub(crate) fn start_among(hosts: &Hosts, config: Config) -> Self {
         let hint = Hint::default();
         let (sender, reports) = mpsc::channel(64);
         let stop = CancellationToken::new();
@@ -136,20 +144,24 @@ impl Running {
             environments: config.environments.into_values().collect(),
             cache_dir: config.cache_dir,
             client: client().unwrap(),
-            hosts: Hosts::default(),
+            hosts: hosts.clone(),
             hint: hint.clone(),
             reports: sender,
             permits: Arc::new(Semaphore::new(2)),
             source,
         };
-        tokio::spawn(source_loop.run(stop.clone()));
-        Self { hint, reports, stop, rendered, heads: BTreeMap::new() }
+        let task = Some(tokio::spawn(source_loop.run(stop.clone())));
+        Self { hint, reports, stop, task, rendered, heads: BTreeMap::new() }
     }
 
     /// Waits for the next report and applies it.
     pub(crate) async fn next(&mut self) -> SourceReport {
-        let report = tokio::time::timeout(Duration::from_secs(20), self.reports.recv());
-        let report = report.await.expect("a report within 20 s").expect("the loop runs");
+        tokio::time::timeout(Duration::from_secs(20), self.receive()).await.expect("a report within 20 s")
+    }
+
+    /// Waits for the next report, however long it takes, and applies it.
+    pub(crate) async fn receive(&mut self) -> SourceReport {
+        let report = self.reports.recv().await.expect("the loop runs");
         for (key, update) in &report.heads.releases {
             let answer = match update {
                 HeadUpdate::Known(desired) => Ok(Desired::clone(desired)),

@@ -12,7 +12,9 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use http_body_util::BodyExt;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 
+use super::Hosts;
 use super::fixture::{Repo, Running, config};
 
 /// What the server does with the next requests instead of serving Git.
@@ -25,6 +27,10 @@ pub(crate) enum Fault {
     Short(Vec<u8>),
     /// No answer comes.
     Silence,
+    /// A pack comes byte by byte, five a second.
+    SlowPack,
+    /// Answers wait until there are permits.
+    Hold(Arc<Semaphore>),
 }
 
 #[derive(Clone)]
@@ -55,6 +61,20 @@ impl Forge {
         let router = Router::new().fallback(serve).with_state(forge.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         forge
+    }
+
+    /// Starts it on a thread of its own, whose time runs on while that of a test is paused.
+    pub(crate) async fn start_apart(root: &std::path::Path) -> Self {
+        let (sender, forge) = tokio::sync::oneshot::channel();
+        let root = root.to_owned();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                sender.send(Self::start(&root).await).ok();
+                std::future::pending::<()>().await;
+            });
+        });
+        forge.await.unwrap()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -104,16 +124,27 @@ async fn serve(State(forge): State<Forge>, request: Request) -> Response {
             return ([("content-type", "application/x-git-upload-pack-result")], answer).into_response();
         }
         Some(Fault::Silence) => std::future::pending().await,
-        Some(Fault::Short(_)) | None => {}
+        Some(Fault::Hold(gate)) => gate.acquire().await.unwrap().forget(),
+        _ => {}
     }
     let wanted = base64::engine::general_purpose::STANDARD.encode(format!("idp:{TOKEN}"));
     if parts.headers.get("authorization").is_none_or(|given| *given != format!("Basic {wanted}")) {
         return (StatusCode::UNAUTHORIZED, [("www-authenticate", "Basic")], "no").into_response();
     }
-    if body.windows(13).any(|window| window == b"command=fetch") {
+    let is_pack = body.windows(13).any(|window| window == b"command=fetch");
+    if is_pack {
         forge.packs.fetch_add(1, Ordering::SeqCst);
     }
-    backend(&forge, &parts, body).await
+    let (head, answer) = backend(&forge, &parts, body).await.into_parts();
+    if !is_pack || !matches!(*forge.fault.lock().unwrap(), Some(Fault::SlowPack)) {
+        return Response::from_parts(head, answer);
+    }
+    let bytes = answer.collect().await.unwrap().to_bytes();
+    let slow = futures::stream::unfold(bytes, |mut rest| async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        (!rest.is_empty()).then(|| (Ok::<_, std::io::Error>(rest.split_to(1)), rest))
+    });
+    Response::from_parts(head, axum::body::Body::from_stream(slow))
 }
 
 /// Runs `git http-backend` as a CGI program (RFC 3875).
@@ -156,9 +187,13 @@ async fn backend(forge: &Forge, parts: &axum::http::request::Parts, body: Bytes)
 }
 
 pub(crate) fn started(forge: &Forge, repo: &Repo, fields: &str) -> Running {
+    started_among(&Hosts::default(), forge, repo, fields)
+}
+
+pub(crate) fn started_among(hosts: &Hosts, forge: &Forge, repo: &Repo, fields: &str) -> Running {
     let cache = repo.dir.path().join("cache");
     std::fs::create_dir_all(&cache).unwrap();
     std::fs::write(cache.join("token"), format!("{TOKEN}\n")).unwrap();
     let fields = format!("credentials: {{token_file: token}}, {fields}");
-    Running::start(config(&forge.url(), &fields, &cache))
+    Running::start_among(hosts, config(&forge.url(), &fields, &cache))
 }

@@ -15,6 +15,8 @@ mod forge;
 mod hint;
 mod history;
 mod look;
+#[cfg(test)]
+mod loop_tests;
 mod mirror;
 mod network;
 mod page;

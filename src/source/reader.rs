@@ -135,7 +135,7 @@ impl Reader {
         let branches: Vec<String> = self.tracked.keys().cloned().collect();
         let (mut repo, heads) = self.store.update(&branches, network)?;
         repo.object_cache_size_if_unset(4 << 20);
-        let mut budget = Budget::new(LOOK_DEADLINE);
+        let mut budget = Budget::new(LOOK_DEADLINE, network.interrupt.clone());
         for branch in &branches {
             let head = heads.get(branch).copied().flatten();
             self.advance(&repo, (branch, head), &branches, network, &mut budget, stats)?;

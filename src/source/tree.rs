@@ -2,6 +2,8 @@
 //! system.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -27,12 +29,13 @@ pub(super) struct Budget {
     entries: u64,
     until: Instant,
     allowed: Duration,
+    interrupt: Arc<AtomicBool>,
 }
 
 impl Budget {
-    /// Grants a look its entries and its time.
-    pub(super) fn new(allowed: Duration) -> Self {
-        Self { entries: ENTRY_LIMIT, until: Instant::now() + allowed, allowed }
+    /// Grants a look its entries and its time, until it is interrupted.
+    pub(super) fn new(allowed: Duration, interrupt: Arc<AtomicBool>) -> Self {
+        Self { entries: ENTRY_LIMIT, until: Instant::now() + allowed, allowed, interrupt }
     }
 
     fn spend(&mut self, entries: usize) -> Result<(), GitError> {
@@ -41,7 +44,10 @@ impl Budget {
             size: format!("more than {ENTRY_LIMIT} tree entries"),
             limit: format!("{ENTRY_LIMIT} entries"),
         })?;
-        if Instant::now() > self.until { Err(GitError::TimedOut(self.allowed)) } else { Ok(()) }
+        if Instant::now() > self.until {
+            return Err(GitError::TimedOut(self.allowed));
+        }
+        if self.interrupt.load(Ordering::Acquire) { Err(GitError::Stopped) } else { Ok(()) }
     }
 }
 
