@@ -68,7 +68,12 @@ impl SourceLoop {
                 trigger: looked.report.trigger,
             };
             let due = schedule.after(&seen, Instant::now(), rand::rng().random());
-            if self.reports.send(looked.report).await.is_err() {
+            let sent = tokio::select! {
+                biased;
+                sent = self.reports.send(looked.report) => sent.is_ok(),
+                () = stop.cancelled() => false,
+            };
+            if !sent {
                 return Ok(());
             }
             trigger = tokio::select! {

@@ -24,7 +24,9 @@ pub(in crate::source) enum Word {
     Answered,
     /// It wants to be left alone, for as long as it says.
     LeaveAlone(Option<Duration>),
-    /// Nothing was heard of it.
+    /// It did not answer, or not in time.
+    Silent,
+    /// The look ended before it was asked.
     Nothing,
 }
 
@@ -33,13 +35,8 @@ impl Word {
     pub(in crate::source) fn of(failed: Option<&GitError>) -> Self {
         match failed {
             Some(GitError::Throttled { after, .. }) => Self::LeaveAlone(*after),
-            Some(
-                GitError::Unreachable(_)
-                | GitError::TimedOut(_)
-                | GitError::Stopped
-                | GitError::Secret(_)
-                | GitError::Cache(_),
-            ) => Self::Nothing,
+            Some(GitError::Unreachable(_) | GitError::TimedOut(_)) => Self::Silent,
+            Some(GitError::Stopped | GitError::Secret(_) | GitError::Cache(_)) => Self::Nothing,
             _ => Self::Answered,
         }
     }
@@ -68,15 +65,19 @@ struct State {
     until: Option<Instant>,
     /// How often in a row it wanted that.
     refusals: u32,
+    /// It did not answer when it was last asked.
+    silent: bool,
 }
 
 impl State {
-    /// Lets a look begin. After a pause one goes first: the host may not be done with us.
+    /// Lets a look begin. After a pause one goes first: the host may not be done with us. One that does not answer keeps one look
+    /// waiting, not many: they are bounded over all hosts.
     fn enter(&mut self, now: Instant) -> Entry {
         if let Some(until) = self.until.filter(|until| now < *until) {
             return Entry::At(until);
         }
-        if self.running >= if self.refusals > 0 { 1 } else { PLACES } {
+        let places = if self.refusals > 0 || self.silent { 1 } else { PLACES };
+        if self.running >= places {
             return Entry::Later;
         }
         self.running += 1;
@@ -102,7 +103,11 @@ impl State {
             }
             // An answer to a look that began before the pause says nothing about its end.
             Word::Answered if !paused => {
-                self.refusals = 0;
+                (self.refusals, self.silent) = (0, false);
+                None
+            }
+            Word::Silent => {
+                self.silent = true;
                 None
             }
             Word::Answered | Word::Nothing => None,
@@ -234,6 +239,15 @@ mod tests {
         assert_eq!(enter(&mut state, now + seconds(26)), 1);
         state.leave(Word::Answered, now + seconds(26));
         assert_eq!(enter(&mut state, now + seconds(26)), 4, "all is well");
+
+        state.leave(Word::Silent, now + seconds(27));
+        state.leave(Word::Nothing, now + seconds(27));
+        assert_eq!(enter(&mut state, now + seconds(27)), 0, "two of four are left, one is enough");
+        state.leave(Word::Silent, now + seconds(28));
+        state.leave(Word::Silent, now + seconds(29));
+        assert_eq!(enter(&mut state, now + seconds(29)), 1);
+        state.leave(Word::Answered, now + seconds(30));
+        assert_eq!(enter(&mut state, now + seconds(30)), 4);
     }
 
     fn host(hosts: &Hosts, url: &str) -> Arc<Host> {

@@ -199,8 +199,10 @@ mod tests {
         let now = Instant::now();
         for (chance, first, later) in [(0.0, 6, 54), (0.5, 33, 60), (1.0, 60, 66)] {
             let mut schedule = Schedule::new(MINUTE, false);
-            let mut next = || (schedule.after(&IDLE, now, chance).next - now).as_secs_f64().round() as u64;
-            assert_eq!([next(), next(), next()], [first, later, later], "chance {chance}");
+            for expected in [first, later, later] {
+                let wait = (schedule.after(&IDLE, now, chance).next - now).as_millis();
+                assert_eq!((wait + 500) / 1_000, expected, "chance {chance}");
+            }
         }
     }
 

@@ -26,11 +26,10 @@ async fn world() -> (Repo, Forge, Running) {
 async fn an_idle_poll_is_one_request_and_less_than_a_kilobyte_at_ten_thousand_refs() {
     let (repo, forge, mut running) = world().await;
     let head = repo.head();
-    let mut packed = "# pack-refs with: peeled fully-peeled sorted \n".to_owned();
-    for number in 0..10_000 {
-        packed.push_str(&format!("{head} refs/heads/topic/{number:05}\n"));
-    }
-    std::fs::write(repo.bare().join("packed-refs"), packed).unwrap();
+    let first = "# pack-refs with: peeled fully-peeled sorted ".to_owned();
+    let refs = (0..10_000).map(|number| format!("{head} refs/heads/topic/{number:05}"));
+    let packed: Vec<String> = std::iter::once(first).chain(refs).collect();
+    std::fs::write(repo.bare().join("packed-refs"), packed.join("\n") + "\n").unwrap();
     for _ in 0..3 {
         let before = forge.requests();
         let report = poll(&mut running).await;
