@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use idp::cli::connect::Scope;
 use idp::cli::demo::DemoArgs;
 use idp::cli::validate::ValidateArgs;
 use idp::cli::{
-    CliError, Exit, Global, Output, command, completions, connect, crd, deliveries, demo, explain, schema,
+    CliError, Exit, Global, Output, command, completions, crd, deliveries, demo, explain, schema,
     sources_live, status, validate, version, watch,
 };
 use idp::model::command::Verb as Asked;
@@ -150,26 +151,26 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
     let output = &Output::new(global.output, global.color);
     match verb {
         Verb::Status { release } => {
-            let client = &connect::client(global).await?;
+            let scope = &Scope::of(global).await?;
             match release {
-                None => status::fleet(client, output, &global.home_namespace).await,
-                Some(release) => status::one(client, output, release).await,
+                None => status::fleet(scope, output, &global.home_namespace).await,
+                Some(release) => status::one(scope, output, release).await,
             }
         }
-        Verb::Explain { release } => explain::run(&connect::client(global).await?, output, release).await,
+        Verb::Explain { release } => explain::run(&Scope::of(global).await?, output, release).await,
         Verb::Rollout(verb) => {
-            let client = &connect::client(global).await?;
+            let scope = &Scope::of(global).await?;
             match verb {
                 Rollout::Watch { release, timeout, next } => {
                     let options =
                         watch::Options { timeout: *timeout, next: *next, ..watch::Options::default() };
-                    watch::run(client, output, release, options).await
+                    watch::run(scope, output, release, options).await
                 }
                 Rollout::Abort(Steer { release, why }) => {
-                    command::run(client, output, release, Asked::Abort, why).await
+                    command::run(scope, output, release, Asked::Abort, why).await
                 }
                 Rollout::Retry(Steer { release, why }) => {
-                    command::run(client, output, release, Asked::Retry, why).await
+                    command::run(scope, output, release, Asked::Retry, why).await
                 }
             }
         }

@@ -10,6 +10,7 @@ use rand::RngCore as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::connect::Scope;
 use super::fleet::ReleaseView;
 use super::output::{Tone, clean, cut, paint};
 use super::{CliError, Exit, Output, connect};
@@ -38,33 +39,33 @@ pub struct Answered {
 
 /// Gives a command, waits for its answer and prints it.
 pub async fn run(
-    client: &Client,
+    scope: &Scope,
     output: &Output,
     asked: &str,
     verb: Verb,
     why: &str,
 ) -> Result<Exit, CliError> {
-    let answered = give(client, asked, verb, why, PATIENCE).await?;
+    let answered = give(scope, asked, verb, why, PATIENCE).await?;
     output.show(&answered, |output| text(&answered, output.colour))?;
     Ok(if answered.result.accepted { Exit::Good } else { Exit::Bad })
 }
 
 /// Gives a command and waits for its answer, at most `patience`.
 pub async fn give(
-    client: &Client,
+    scope: &Scope,
     asked: &str,
     verb: Verb,
     why: &str,
     patience: Duration,
 ) -> Result<Answered, CliError> {
-    let view = connect::find(client, asked).await?;
-    let who = who(client).await?;
+    let view = connect::find(scope, asked).await?;
+    let who = who(&scope.client).await?;
     let id = new_id();
     let command = Command { verb, who, why: cut(&clean(why), WHY), at: super::now() };
-    write(client, &view, &id, &command).await?;
+    write(&scope.client, &view, &id, &command).await?;
     let answer = async {
         loop {
-            if let Some(result) = look(client, &view, &id).await? {
+            if let Some(result) = look(&scope.client, &view, &id).await? {
                 return Ok::<_, CliError>(result);
             }
             tokio::time::sleep(LOOK).await;

@@ -63,9 +63,28 @@ pub fn releases_in(client: &Client, namespace: &str) -> Api<DynamicObject> {
     Api::namespaced_with(client.clone(), namespace, &release_resource())
 }
 
+/// Where releases are looked for.
+#[derive(Clone)]
+pub struct Scope {
+    /// The cluster.
+    pub client: Client,
+    /// The one namespace; absent: all of them, which not everybody may list.
+    pub namespace: Option<String>,
+}
+
+impl Scope {
+    /// Makes one from the options.
+    pub async fn of(global: &Global) -> Result<Self, CliError> {
+        Ok(Self { client: client(global).await?, namespace: global.namespace.clone() })
+    }
+}
+
 /// Reads every release that the parameters select, page by page, ordered by name.
-pub async fn releases(client: &Client, params: ListParams) -> Result<Vec<ReleaseView>, CliError> {
-    let api: Api<DynamicObject> = Api::all_with(client.clone(), &release_resource());
+pub async fn releases(scope: &Scope, params: ListParams) -> Result<Vec<ReleaseView>, CliError> {
+    let api: Api<DynamicObject> = match &scope.namespace {
+        Some(namespace) => releases_in(&scope.client, namespace),
+        None => Api::all_with(scope.client.clone(), &release_resource()),
+    };
     let mut params = params.limit(PAGE);
     let mut all = Vec::new();
     loop {
@@ -81,7 +100,7 @@ pub async fn releases(client: &Client, params: ListParams) -> Result<Vec<Release
 }
 
 /// Finds the release that a person means: `<service>.<environment>`, or `<service>` where that is enough.
-pub async fn find(client: &Client, asked: &str) -> Result<ReleaseView, CliError> {
+pub async fn find(scope: &Scope, asked: &str) -> Result<ReleaseView, CliError> {
     let all = ListParams::default();
     let (service, params) = if asked.contains('.') {
         let ReleaseKey { service, environment } = asked.parse().map_err(CliError::Name)?;
@@ -89,7 +108,7 @@ pub async fn find(client: &Client, asked: &str) -> Result<ReleaseView, CliError>
     } else {
         (asked.parse::<ServiceName>().map_err(CliError::Name)?, all)
     };
-    let found = releases(client, params.fields(&format!("metadata.name={service}"))).await?;
+    let found = releases(scope, params.fields(&format!("metadata.name={service}"))).await?;
     // The server is asked to select; a server that does not is survived.
     let mut found: Vec<_> = found.into_iter().filter(|view| view.is(asked)).collect();
     if found.len() > 1 {
@@ -98,12 +117,12 @@ pub async fn find(client: &Client, asked: &str) -> Result<ReleaseView, CliError>
     }
     match found.pop() {
         Some(view) => Ok(view),
-        None => Err(CliError::NoSuchRelease { asked: asked.to_owned(), known: known(client).await? }),
+        None => Err(CliError::NoSuchRelease { asked: asked.to_owned(), known: known(scope).await? }),
     }
 }
 
-async fn known(client: &Client) -> Result<Vec<String>, CliError> {
-    let all = releases(client, ListParams::default()).await?;
+async fn known(scope: &Scope) -> Result<Vec<String>, CliError> {
+    let all = releases(scope, ListParams::default()).await?;
     let more = all.len().saturating_sub(NAMED);
     let mut names: Vec<String> = all.into_iter().take(NAMED).map(|view| view.release).collect();
     if more > 0 {

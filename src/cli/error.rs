@@ -140,7 +140,8 @@ impl CliError {
             Self::Client(_) => "check the certificates and the address in the kubeconfig".into(),
             Self::Answered { code: 401, .. } => "the credentials are not accepted: log in again".into(),
             Self::Answered { code: 403, .. } => {
-                "ask for a role that may get, list, watch and patch releases.idp.dev".into()
+                "name the namespace with --namespace, or ask for a role that may get, list, watch and patch releases.idp.dev"
+                    .into()
             }
             Self::Answered { code: 404, .. } => {
                 "is idp installed here? `idp crd | kubectl apply -f -` creates its resource; else check --context".into()
@@ -202,7 +203,7 @@ mod tests {
         assert_eq!(error.exit(), Exit::Unreachable);
         assert_eq!(
             error.report(),
-            "error: reading the releases: the API server answered 403: releases.idp.dev is forbidden\n  mend: ask for a role that may get, list, watch and patch releases.idp.dev"
+            "error: reading the releases: the API server answered 403: releases.idp.dev is forbidden\n  mend: name the namespace with --namespace, or ask for a role that may get, list, watch and patch releases.idp.dev"
         );
     }
 

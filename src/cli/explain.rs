@@ -8,9 +8,9 @@ pub(super) use running::pause;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::Client;
 use serde::Serialize;
 
+use super::connect::Scope;
 use super::fleet::{ReleaseView, Seen};
 use super::output::{Tone, clean, paint, wrap};
 use super::table::{Cell, render};
@@ -154,8 +154,8 @@ pub fn text(explanation: &Explanation, width: u16, colour: bool) -> String {
 }
 
 /// Explains one release.
-pub async fn run(client: &Client, output: &Output, asked: &str) -> Result<Exit, CliError> {
-    let view = connect::find(client, asked).await?;
+pub async fn run(scope: &Scope, output: &Output, asked: &str) -> Result<Exit, CliError> {
+    let view = connect::find(scope, asked).await?;
     let explanation = explain_view(&view, super::now());
     output.show(&explanation, |output| text(&explanation, output.width, output.colour))?;
     Ok(Exit::Good)

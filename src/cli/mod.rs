@@ -79,6 +79,16 @@ pub struct Global {
     /// The context of the kubeconfig; otherwise its current one
     #[arg(long, global = true, help_heading = "Everywhere", env = "IDP_CONTEXT", value_name = "NAME")]
     pub context: Option<String>,
+    /// Look at the releases of this namespace only, for who may not list those of all
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        env = "IDP_NAMESPACE",
+        value_name = "NAME"
+    )]
+    pub namespace: Option<String>,
     /// The namespace in which the daemon keeps what belongs to no release
     #[arg(
         long,

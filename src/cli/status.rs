@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::Client;
 use kube::api::ListParams;
 use serde::Serialize;
 
+use super::connect::Scope;
 use super::fleet::{Row, tone};
 use super::screen::{self, Screen};
 use super::sources::{self, SourceView};
@@ -23,9 +23,9 @@ struct Fleet {
 }
 
 /// Prints the fleet and what is wrong with the sources.
-pub async fn fleet(client: &Client, output: &Output, home: &str) -> Result<Exit, CliError> {
-    let releases = connect::releases(client, ListParams::default()).await?;
-    let (sources, note) = sources::all(client, home).await;
+pub async fn fleet(scope: &Scope, output: &Output, home: &str) -> Result<Exit, CliError> {
+    let releases = connect::releases(scope, ListParams::default()).await?;
+    let (sources, note) = sources::all(&scope.client, home).await;
     let now = super::now();
     let fleet = Fleet { releases: releases.iter().map(|view| view.row(now)).collect(), sources, note };
     output.show(&fleet, |output| {
@@ -37,9 +37,9 @@ pub async fn fleet(client: &Client, output: &Output, home: &str) -> Result<Exit,
 }
 
 /// Prints one release.
-pub async fn one(client: &Client, output: &Output, asked: &str) -> Result<Exit, CliError> {
-    let view = connect::find(client, asked).await?;
-    let parts = screen::parts(client, &view).await;
+pub async fn one(scope: &Scope, output: &Output, asked: &str) -> Result<Exit, CliError> {
+    let view = connect::find(scope, asked).await?;
+    let parts = screen::parts(&scope.client, &view).await;
     let now: Timestamp = super::now();
     let screen = Screen::new(&view, parts, now);
     output.show(&screen, |output| screen::text(&screen, &view, now, output.width, output.colour))?;

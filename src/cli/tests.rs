@@ -7,6 +7,7 @@ use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
+use super::connect::Scope;
 use super::fixtures as at;
 use super::output::Format;
 use super::*;
@@ -31,6 +32,11 @@ async fn cluster() -> (ApiServer, Client) {
     namespace(&client, "web").await;
     namespace(&client, "idp-system").await;
     (server, client)
+}
+
+/// Looks everywhere.
+fn scope(client: &Client) -> Scope {
+    Scope { client: client.clone(), namespace: None }
 }
 
 async fn put(client: &Client, service: &str, environment: &str, status: Value) {
@@ -76,7 +82,8 @@ async fn a_command_carries_its_giver_and_waits_for_the_answer() {
         server.set_user("ann@example.com", &[]);
         put(&client, "hello", "production", at::watched()).await;
         let daemon = tokio::spawn(answer(client.clone(), "hello", accepted));
-        let answered = command::give(&client, "hello.production", verb, "too\nslow", PATIENCE).await.unwrap();
+        let answered =
+            command::give(&scope(&client), "hello.production", verb, "too\nslow", PATIENCE).await.unwrap();
         assert_eq!((answered.result.accepted, answered.verb), (accepted, verb));
         let command = daemon.await.unwrap();
         assert_eq!((&command["who"], &command["why"]), (&json!("ann@example.com"), &json!("too slow")));
@@ -90,8 +97,9 @@ async fn a_command_carries_its_giver_and_waits_for_the_answer() {
 async fn a_daemon_that_does_not_answer_is_told_from_a_refusal() {
     let (_server, client) = cluster().await;
     put(&client, "hello", "production", at::watched()).await;
-    let error =
-        command::give(&client, "hello", Verb::Abort, "", Duration::from_millis(20)).await.unwrap_err();
+    let error = command::give(&scope(&client), "hello", Verb::Abort, "", Duration::from_millis(20))
+        .await
+        .unwrap_err();
     assert_eq!(error.exit(), Exit::Unreachable);
     let report = error.report();
     assert!(report.contains("the daemon did not answer within 20ms"), "{report}");
@@ -103,15 +111,15 @@ async fn releases_are_found_by_what_people_type() {
     put(&client, "hello", "production", at::stable()).await;
     put(&client, "broken", "production", json!({"schema": 1, "phase": 7})).await;
     namespace(&client, "web-staging").await;
-    let all = connect::releases(&client, ListParams::default()).await.unwrap();
+    let all = connect::releases(&scope(&client), ListParams::default()).await.unwrap();
     let rows: Vec<_> = all.iter().map(|view| view.row(at::noon())).collect();
     let names: Vec<_> = rows.iter().map(|row| row.release.as_str()).collect();
     assert_eq!(names, ["broken.production", "hello.production"]);
     assert!(rows[0].message.starts_with("its record cannot be read"), "{}", rows[0].message);
     for asked in ["hello", "hello.production"] {
-        assert_eq!(connect::find(&client, asked).await.unwrap().release, "hello.production");
+        assert_eq!(connect::find(&scope(&client), asked).await.unwrap().release, "hello.production");
     }
-    let missing = connect::find(&client, "hello.staging").await.unwrap_err();
+    let missing = connect::find(&scope(&client), "hello.staging").await.unwrap_err();
     assert_eq!(missing.exit(), Exit::Usage);
     assert!(
         missing.report().contains("there are: broken.production, hello.production"),
@@ -124,9 +132,11 @@ async fn releases_are_found_by_what_people_type() {
     }))
     .unwrap();
     connect::releases_in(&client, "web-staging").create(&PostParams::default(), &other).await.unwrap();
-    let error = connect::find(&client, "hello").await.unwrap_err();
+    let error = connect::find(&scope(&client), "hello").await.unwrap_err();
     assert!(matches!(&error, CliError::Ambiguous { found, .. } if found.len() == 2), "{error}");
-    assert_eq!(connect::find(&client, "Hello").await.unwrap_err().exit(), Exit::Usage);
+    let staging = Scope { namespace: Some("web-staging".to_owned()), ..scope(&client) };
+    assert_eq!(connect::find(&staging, "hello").await.unwrap().release, "hello.staging");
+    assert_eq!(connect::find(&scope(&client), "Hello").await.unwrap_err().exit(), Exit::Usage);
 }
 
 #[tokio::test]
@@ -148,7 +158,7 @@ async fn one_release_is_shown_with_its_objects_pods_and_sources() {
     )
     .unwrap();
     Api::namespaced(client.clone(), "web").create(&PostParams::default(), &pod).await.unwrap();
-    let view = connect::find(&client, "hello").await.unwrap();
+    let view = connect::find(&scope(&client), "hello").await.unwrap();
     let parts = screen::parts(&client, &view).await;
     let healths: Vec<_> =
         parts.objects.iter().map(|line| (line.name.as_str(), line.assessment.health)).collect();
@@ -181,11 +191,12 @@ async fn a_watch_ends_with_its_rollout() {
     };
     let output = quiet();
     let options = watch::Options { timeout: Some(PATIENCE), ..watch::Options::default() };
-    let (exit, ()) = tokio::join!(watch::run(&client, &output, "hello", options), story);
+    let everywhere = scope(&client);
+    let (exit, ()) = tokio::join!(watch::run(&everywhere, &output, "hello", options), story);
     assert_eq!(exit.unwrap(), Exit::Bad);
     put(&client, "slow", "production", at::watched()).await;
     let options = watch::Options { timeout: Some(Duration::from_millis(20)), ..options };
-    assert_eq!(watch::run(&client, &quiet(), "slow", options).await.unwrap(), Exit::Timeout);
+    assert_eq!(watch::run(&scope(&client), &quiet(), "slow", options).await.unwrap(), Exit::Timeout);
 }
 
 #[tokio::test]
@@ -202,21 +213,31 @@ async fn a_watch_that_stays_broken_is_a_lost_cluster() {
         broken: Duration::from_millis(20),
         ..watch::Options::default()
     };
-    let error = watch::run(&client, &quiet(), "hello", options).await.unwrap_err();
+    let error = watch::run(&scope(&client), &quiet(), "hello", options).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Unreachable);
 }
 
 #[tokio::test]
 async fn what_keeps_us_from_the_cluster_is_said() {
     let (server, client) = cluster().await;
-    server.inject(|_| {
-        Some(Fault::Status { code: 403, reason: "Forbidden".into(), message: "no".into(), retry_after: None })
+    server.inject(|request| {
+        (request.namespace != "web").then_some(Fault::Status {
+            code: 403,
+            reason: "Forbidden".into(),
+            message: "no".into(),
+            retry_after: None,
+        })
     });
-    let error = connect::find(&client, "hello").await.unwrap_err();
+    let error = connect::find(&scope(&client), "hello").await.unwrap_err();
     assert_eq!(error.exit(), Exit::Unreachable);
     assert!(error.report().contains("ask for a role"), "{}", error.report());
+    // Who may not look everywhere looks where they may.
+    assert!(error.report().contains("--namespace"), "{}", error.report());
+    let web = Scope { namespace: Some("web".to_owned()), ..scope(&client) };
+    let known = connect::find(&web, "hello").await.unwrap_err();
+    assert_eq!(known.exit(), Exit::Usage, "it is not there, and that could be seen");
     let nowhere = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
-    let error = connect::find(&nowhere, "hello").await.unwrap_err();
+    let error = connect::find(&scope(&nowhere), "hello").await.unwrap_err();
     assert_eq!(error.exit(), Exit::Unreachable);
     assert!(error.report().contains("check that the cluster is reachable"), "{}", error.report());
 }

@@ -10,6 +10,7 @@ use kube::api::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 
+use super::connect::Scope;
 use super::explain::{explain, explain_view};
 use super::fleet::{ReleaseView, Seen};
 use super::timeline::{self, Line};
@@ -35,10 +36,10 @@ impl Default for Options {
 }
 
 /// Follows the running rollout to its end, or tells at once how the last one ended.
-pub async fn run(client: &Client, output: &Output, asked: &str, options: Options) -> Result<Exit, CliError> {
-    let view = connect::find(client, asked).await?;
+pub async fn run(scope: &Scope, output: &Output, asked: &str, options: Options) -> Result<Exit, CliError> {
+    let view = connect::find(scope, asked).await?;
     let mut follower = Follower::new(&view, *output, options.next);
-    let whole = follow(client, &view, &mut follower, options.broken);
+    let whole = follow(&scope.client, &view, &mut follower, options.broken);
     let ended = match options.timeout {
         None => whole.await,
         Some(limit) => tokio::time::timeout(limit, whole).await.unwrap_or(Ok(Exit::Timeout)),
