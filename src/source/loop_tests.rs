@@ -158,3 +158,40 @@ async fn who_shares_a_host_that_wants_to_be_left_alone_waits_with_its_neighbour(
     assert!(forge.requests() - requests <= 4, "only after the pause");
     assert!(next(&mut first, refused).await.0.up);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_falls_silent_at_the_short_question_is_asked_by_gix() {
+    let repo = repo();
+    let forge = Forge::start_apart(repo.dir.path()).await;
+    let mut running = started(&forge, &repo, "");
+    next(&mut running, Instant::now()).await;
+    let requests = forge.requests();
+    forge.fail(Fault::Silence);
+    let asked = Instant::now();
+    running.hint.send(Trigger::Poll);
+    reached(|| forge.requests() > requests).await;
+    forge.heal();
+    tokio::time::advance(Duration::from_secs(15)).await;
+    let (report, seconds) = next(&mut running, asked).await;
+    assert_eq!((report.up, report.stats.requests, seconds), (true, 3, 15), "{:?}", report.heads.problems);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pack_that_dribbles_is_given_up_after_a_minute() {
+    let repo = repo();
+    let forge = Forge::start_apart(repo.dir.path()).await;
+    let mut running = started(&forge, &repo, "");
+    let first = next(&mut running, Instant::now()).await.0.commit;
+    let packs = forge.packs();
+    let second = repo.publish(&[("x", "2")]);
+    forge.fail(Fault::SlowPack);
+    running.hint.send(Trigger::Webhook);
+    reached(|| forge.packs() > packs).await;
+    tokio::time::advance(Duration::from_mins(1)).await;
+    let (report, _) = next(&mut running, Instant::now()).await;
+    assert!(!report.up && report.commit == first);
+    assert!(running.kept("a.production").contains("did not answer within 1m"), "{report:?}");
+    forge.heal();
+    let (report, _) = next(&mut running, Instant::now()).await;
+    assert_eq!((report.up, report.commit.unwrap().as_str()), (true, &*second), "tried again by itself");
+}
