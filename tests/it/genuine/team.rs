@@ -19,6 +19,17 @@ impl Team {
         Ok(Self { repo, branches: AtomicU32::new(0) })
     }
 
+    /// Opens a pull request, labels it, and closes it without merging it.
+    pub async fn abandon(&self, title: &str, files: &[(&str, &str)]) -> anyhow::Result<u64> {
+        let branch = format!("change-{}", self.branches.fetch_add(1, Ordering::Relaxed));
+        self.repo.create_branch(&branch, "main").await?;
+        self.repo.commit(&branch, title, files).await?;
+        let number = self.repo.open_pull_request(title, &branch, "main").await?;
+        self.repo.label_pull_request(number, "preview").await?;
+        self.repo.close_pull_request(number).await?;
+        Ok(number)
+    }
+
     /// Opens a pull request with these files and merges it; returns the merge commit's id.
     pub async fn merge(&self, title: &str, files: &[(&str, &str)]) -> anyhow::Result<String> {
         let branch = format!("change-{}", self.branches.fetch_add(1, Ordering::Relaxed));

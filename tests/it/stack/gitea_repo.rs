@@ -81,6 +81,19 @@ impl Repo {
         text(&self.call(Method::GET, &path, &Value::Null).await?, "/merge_commit_sha")
     }
 
+    /// Puts a label on a pull request; the label is made for it.
+    pub async fn label_pull_request(&self, number: u64, label: &str) -> anyhow::Result<()> {
+        let made = json!({ "name": label, "color": "#00aabb" });
+        let made = self.call(Method::POST, "labels", &made).await?;
+        let labels = json!({ "labels": [made.get("id").context("read the label's id")?] });
+        self.call(Method::POST, &format!("issues/{number}/labels"), &labels).await.map(drop)
+    }
+
+    /// Closes a pull request without merging it.
+    pub async fn close_pull_request(&self, number: u64) -> anyhow::Result<()> {
+        self.call(Method::PATCH, &format!("pulls/{number}"), &json!({ "state": "closed" })).await.map(drop)
+    }
+
     /// Makes the forge post these events, such as `push` and `pull_request`, to `url`, signed with `secret`.
     pub async fn create_webhook(&self, url: &str, secret: &str, events: &[&str]) -> anyhow::Result<()> {
         let config = json!({ "url": url, "content_type": "json", "secret": secret });

@@ -56,6 +56,9 @@ struct Told {
     /// `idp status -o json` and `idp explain RELEASE -o json` while the bad version is held.
     status: Value,
     explanation: Value,
+    /// `idp deliveries -o json` after a pull request was abandoned, at the end, and its number.
+    deliveries: Value,
+    abandoned: u64,
     /// `kubectl get releases` at the end.
     table: String,
     announced: Vec<KubernetesEvent>,

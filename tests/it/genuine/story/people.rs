@@ -121,6 +121,29 @@ async fn kubectl_lists_the_release_with_its_columns() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn each_delivery_has_an_outcome() -> anyhow::Result<()> {
+    if require().is_some() {
+        return Ok(());
+    }
+    let told = told().await?;
+    let rows = told.deliveries["deliveries"].as_array().expect("a list");
+    let became = |event: &str, why: &str| {
+        let is = |row: &&serde_json::Value| {
+            row["event"] == event && row["why"].as_str().is_some_and(|said| said.starts_with(why))
+        };
+        rows.iter().find(is).map(|row| (row["outcome"].as_str(), row["id"].is_string()))
+    };
+    let number = told.abandoned;
+    for (what, outcome) in [("labeled", "irrelevant"), ("closed", "irrelevant")] {
+        let why = format!("pull request {number} into main: {what}");
+        assert_eq!(became("pull_request", &why), Some((Some(outcome), true)), "{why}: {rows:#?}");
+    }
+    assert_eq!(became("push", "main moved"), Some((Some("accepted"), true)), "{rows:#?}");
+    assert!(told.deliveries["refused"].as_array().is_some_and(Vec::is_empty), "{}", told.deliveries);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_command_line_says_why_it_is_held() -> anyhow::Result<()> {
     if require().is_some() {
         return Ok(());

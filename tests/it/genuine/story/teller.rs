@@ -57,7 +57,7 @@ impl Teller {
         let daemon = Daemon::prepare(&ground, &setup)?;
         daemon.explain(daemon.start().await)?;
         let hook = format!("{}/hooks/web", daemon.url);
-        team.repo.create_webhook(&hook, HOOK_SECRET, &["push", "pull_request"]).await?;
+        team.repo.create_webhook(&hook, HOOK_SECRET, &["push", "pull_request", "pull_request_label"]).await?;
         let scrape = format!(
             "scrape_configs: [{{ job_name: idpd, scrape_interval: 1s, static_configs: [{{ targets: ['{}'] }}] }}]",
             daemon.url.trim_start_matches("http://")
@@ -83,6 +83,8 @@ impl Teller {
             self.rollout("A new framework", &[("app.txt", "four")], "v4.crash", Outcome::RolledBack).await?;
         let fix = self.rollout("It starts now", &[("app.txt", "five")], "v5", Outcome::Promoted).await?;
         let (uid, record) = self.release.read().await?.context("read the release")?;
+        let abandoned = self.team.abandon("An idea", &[("app.txt", "six")]).await?;
+        let deliveries = self.until_told(abandoned).await?;
         let published = until_published(&self.kafka, TOPIC, RELEASE, (&uid, record.sequence)).await?;
         Ok(Told {
             uid,
@@ -95,6 +97,8 @@ impl Teller {
             fix,
             status,
             explanation,
+            deliveries,
+            abandoned,
             table: self.table().await?,
             announced: self.announced(&record).await?,
             published,
@@ -164,6 +168,16 @@ impl Teller {
             statuses.retain(|status| status.context == CONTEXT);
             statuses.reverse();
             Ok(statuses.last().is_some_and(&wanted).then_some(statuses))
+        })
+        .await
+    }
+
+    /// Waits until the forge has told that a pull request is closed, and returns what became of the last deliveries.
+    async fn until_told(&self, number: u64) -> anyhow::Result<serde_json::Value> {
+        let closed = format!("pull request {number} into main: closed");
+        until(&format!("the forge to tell that pull request {number} is closed"), SOON, async || {
+            let deliveries = self.ground.idp(&["deliveries", "--daemon", &self.daemon.url]).await?;
+            Ok(deliveries.to_string().contains(&closed).then_some(deliveries))
         })
         .await
     }
