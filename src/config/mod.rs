@@ -22,12 +22,13 @@ pub use secret::{Secret, SecretError, SecretRef};
 pub use template::{ImageTemplate, NamespaceTemplate, TemplateError};
 pub use types::{
     Claim, Cluster, ClusterAccess, Config, Credentials, Environment, Forge, Kafka, Lease, LogFormat,
-    Platform, Probe, Registry, RepoUrl, Source, StatusForge, StatusTarget, Webhook,
+    Platform, Probe, Registry, RepoUrl, Signatures, Source, StatusForge, StatusTarget, Webhook,
 };
 
 use reader::{Problems, Section};
 
-/// Reads and checks a configuration file, and that the kubeconfig and every secret it names can be read. Paths in it are relative to its folder.
+/// Reads and checks a configuration file, and that the kubeconfig, every secret and every file of keys that it
+/// names can be read. Paths in it are relative to its folder.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let whole = |message: String| {
         let mut errors = ConfigErrors::one(Problem::new(Place::START, "", message));
@@ -43,6 +44,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     })?;
     let mut problems = unreadable_secrets(&config);
     problems.extend(unreadable_kubeconfig(&config));
+    problems.extend(unreadable_keys(&config));
     match problems {
         problems if problems.is_empty() => Ok(config),
         problems => Err(ConfigErrors { file: Some(path.to_owned()), problems }),
@@ -112,6 +114,19 @@ fn unreadable_kubeconfig(config: &Config) -> Option<Problem> {
     let error = std::fs::File::open(path).err()?;
     let message = format!("{} cannot be read: {error}", path.display());
     Some(Problem::new(Place::START, "cluster.kubeconfig", message))
+}
+
+fn unreadable_keys(config: &Config) -> Vec<Problem> {
+    let named = config.sources.iter().flat_map(|(name, source)| {
+        let files = source.signatures.iter().flat_map(|signatures| &signatures.allowed);
+        files.map(move |file| (name, file))
+    });
+    let failed = named.filter_map(|(name, file)| {
+        let error = std::fs::File::open(file).err()?;
+        let message = format!("{} cannot be read: {error}", file.display());
+        Some(Problem::new(Place::START, format!("sources {name} signatures.allowed"), message))
+    });
+    failed.collect()
 }
 
 fn unreadable_secrets(config: &Config) -> Vec<Problem> {

@@ -11,7 +11,9 @@ use url::Url;
 use super::error::Place;
 use super::platform::{branch, credentials, not_empty, secret};
 use super::reader::{At, Section};
-use super::types::{Claim, Environment, Forge, RepoUrl, Source, StatusForge, StatusTarget, Webhook};
+use super::types::{
+    Claim, Environment, Forge, RepoUrl, Signatures, Source, StatusForge, StatusTarget, Webhook,
+};
 use crate::model::name::{EnvironmentName, ServiceName, SourceName};
 
 /// A webhook body's default cap.
@@ -64,6 +66,7 @@ fn one(
     let poll =
         section.duration("poll", Duration::from_secs(1)..=Duration::from_hours(24), Duration::from_mins(1));
     let webhook = section.section("webhook").and_then(|inner| webhook(inner, base));
+    let signatures = section.section("signatures").map(|inner| signatures(inner, base));
     let services = services(&mut section);
     let claimed = claimed(&mut section, environments);
     let forge = webhook.as_ref().map(|webhook| webhook.forge);
@@ -78,6 +81,7 @@ fn one(
         credentials,
         poll,
         webhook,
+        signatures,
         services,
         environments: claimed,
         status,
@@ -209,6 +213,15 @@ fn webhook(mut section: Section<'_>, base: &Path) -> Option<Webhook> {
     section.finish();
     let signature_header = header.map(|found| found.value);
     Some(Webhook { forge: forge?.value, secret: first?, second_secret, signature_header, max_body })
+}
+
+fn signatures(mut section: Section<'_>, base: &Path) -> Signatures {
+    let files = section.texts("allowed", |text| not_empty(text).map(|path| base.join(path)));
+    if files.is_empty() {
+        section.missing("allowed", "without a file of keys no commit would be accepted");
+    }
+    section.finish();
+    Signatures { allowed: files.into_iter().map(|found| found.value).collect() }
 }
 
 fn size(text: &str) -> Result<usize, String> {

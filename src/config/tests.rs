@@ -100,7 +100,7 @@ kafka: {brokers: [kafka]}
             "5:57 environments[1].max_concurrent_rollouts: 0 is outside of 1 to 1000",
             "7:20 sources[0].url: an address may not hold credentials: write them as credentials.token_file",
             "7:45 sources[0].poll: 30 has no unit: write for example 30s or 30m",
-            "7:49 sources[0].brunch: there is no such field; the fields here are name, insecure, url, ref, paths, credentials, poll, webhook, services, environments, status",
+            "7:49 sources[0].brunch: there is no such field; the fields here are name, insecure, url, ref, paths, credentials, poll, webhook, signatures, services, environments, status",
             "8:5 sources[1].name: this field is required: write for example name: payments",
             "8:11 sources[1].url: ssh is not spoken: write https://HOST/OWNER/NAME.git and credentials",
             "8:22 sources[1].refs: there is no such field; did you mean ref?",
@@ -186,6 +186,10 @@ fn paths_refs_and_claims_are_checked() {
         ("webhook: {forge: github, secret_file: x, max_body: 26MiB}", "outside of 1KiB to 25MiB"),
         ("webhook: {forge: github, secret_file: x, secret_env: Y}", "keep one of the two"),
         ("credentials: {username: me}", "needs token_file or token_env"),
+        ("signatures: {}", "signatures.allowed: this field is required"),
+        ("signatures: {allowed: []}", "no commit would be accepted"),
+        ("signatures: {allowed: [\"\"]}", "may not be empty"),
+        ("signatures: {allowed: [x], require: all}", "there is no such field"),
         ("status: {token_file: t}", "sources[0].status.forge"),
         ("webhook: {forge: gitlab, secret_file: x}, status: {token_file: t}", "sources[0].status.forge"),
         ("status: {forge: gitlab, token_file: t}", "is told no commit statuses"),
@@ -193,6 +197,8 @@ fn paths_refs_and_claims_are_checked() {
         let found = problems(&with_source(&format!("url: https://h/o/n, {fields}"))).join("\n");
         assert!(found.contains(part), "{fields}: {found}");
     }
+    let signed = source("url: x, signatures: {allowed: [keys/team, /srv/keys.asc]}").signatures.unwrap();
+    assert_eq!(signed.allowed, [Path::new("/etc/idp/keys/team"), Path::new("/srv/keys.asc")]);
     let source = source("url: https://h/o/n, services: [\"pay-*\", x], environments: []");
     assert!(source.services.allows(&"pay-api".parse().unwrap()));
     assert!(!source.services.allows(&"xy".parse().unwrap()));
@@ -260,6 +266,14 @@ fn load_names_the_file_and_the_secrets_that_cannot_be_read() {
     let text = load(&path).unwrap_err().to_string();
     assert!(text.contains("idpd.yaml:1:1: sources a webhook: cannot read the secret file"), "{text}");
     std::fs::write(dir.path().join("hook"), "s3cret\n").unwrap();
+    let signed = "url: x, webhook: {forge: gitea, secret_file: hook}, signatures: {allowed: [keys]}";
+    std::fs::write(&path, with_source(signed)).unwrap();
+    let text = load(&path).unwrap_err().to_string();
+    assert!(
+        text.contains("sources a signatures.allowed: ") && text.contains("keys cannot be read"),
+        "{text}"
+    );
+    std::fs::write(dir.path().join("keys"), "").unwrap();
     let config = load(&path).unwrap();
     assert!(!format!("{config:?}").contains("s3cret"));
 }

@@ -160,6 +160,8 @@ pub struct Source {
     pub poll: Duration,
     /// Who may send hints.
     pub webhook: Option<Webhook>,
+    /// Who must have signed the commits that are taken; `None`: nobody.
+    pub signatures: Option<Signatures>,
     /// The services that it may claim.
     pub services: Claim<ServiceName>,
     /// The environments that it may claim; `None`: every one.
@@ -173,6 +175,14 @@ impl Source {
     pub fn may_claim_environment(&self, environment: &EnvironmentName) -> bool {
         self.environments.as_ref().is_none_or(|allowed| allowed.contains(environment))
     }
+}
+
+/// Who must have signed a commit, so that it is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signatures {
+    /// Files with the keys that may: lines of OpenSSH's `allowed_signers`, or armored `OpenPGP` public keys. At least one; they
+    /// are read at each look.
+    pub allowed: Vec<PathBuf>,
 }
 
 /// What a source may claim, as globs.

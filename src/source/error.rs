@@ -1,5 +1,6 @@
 //! What can go wrong between a repository and us. None of it empties a desired state.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::SecretError;
@@ -76,6 +77,23 @@ pub enum GitError {
         /// What it is.
         kind: &'static str,
     },
+    /// A commit is not signed as the source asks for.
+    #[error("commit {commit} {reason}. The last good version stays")]
+    Untrusted {
+        /// The commit's id, cut.
+        commit: String,
+        /// Why, and how to mend it; goes on after the commit.
+        reason: String,
+    },
+    /// The keys that commits must be signed with cannot be read.
+    #[error("no commit is accepted while the keys in {} cannot be read", file.display())]
+    Keys {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        cause: Cause,
+    },
     /// The credentials cannot be read.
     #[error("read the source's credentials")]
     Secret(#[source] SecretError),
@@ -107,6 +125,8 @@ impl GitError {
             | Self::NoBranch(_)
             | Self::TooLarge { .. }
             | Self::NotPlain { .. }
+            | Self::Untrusted { .. }
+            | Self::Keys { .. }
             | Self::Secret(_) => false,
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use gix::ObjectId;
 use jiff::Timestamp;
 
 use super::branch::{Branch, File};
@@ -19,6 +20,8 @@ pub(super) struct BranchLook<'a> {
     pub(super) branch: &'a Branch,
     /// Why it could not be read; the branch is then as it was.
     pub(super) error: Option<String>,
+    /// The head that was refused, where that is why.
+    pub(super) refused: Option<ObjectId>,
 }
 
 /// What was last told about a release.
@@ -124,7 +127,8 @@ impl Memory {
         let error = trouble.or(look.error.as_deref());
         let commit = look.branch.head.map(|id| id.to_string());
         if let (Some(error), None) = (&look.error, trouble) {
-            gathered.problem(None, commit.as_deref(), error);
+            let refused = look.refused.map(|id| id.to_string());
+            gathered.problem(None, refused.as_deref().or(commit.as_deref()), error);
         }
         for (path, file) in &look.branch.files {
             gathered.files += 1;

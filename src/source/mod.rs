@@ -25,11 +25,15 @@ mod reader;
 #[cfg(test)]
 mod remote_tests;
 mod report;
+mod signature;
+#[cfg(test)]
+mod signed_tests;
 mod store;
 #[cfg(test)]
 mod tests;
 mod transport;
 mod tree;
+mod trust;
 mod watch;
 mod watched;
 pub mod webhook;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gix::Repository;
+use gix::{ObjectId, Repository};
 
 use super::branch::{Branch, Context};
 use super::error::{Cause, GitError};
@@ -14,6 +14,7 @@ use super::poll::Word;
 use super::report::{Compose, LookStats, SourceReport, Trigger};
 use super::store::{BranchHeads, Store};
 use super::tree::Budget;
+use super::trust::Trust;
 use crate::config::{Environment, Source};
 use crate::model::name::EnvironmentName;
 
@@ -23,11 +24,26 @@ struct Tracked {
     environments: Vec<EnvironmentName>,
     state: Branch,
     error: Option<String>,
+    /// The head that is not taken because of its signature.
+    refused: Option<ObjectId>,
+    /// The head as it was last seen, with the bytes of its commit; only where signatures are asked for.
+    signed: Option<(ObjectId, Vec<u8>)>,
 }
 
 impl Tracked {
     fn look<'a>(&'a self, name: &'a str) -> BranchLook<'a> {
-        BranchLook { name, branch: &self.state, error: self.error.clone() }
+        BranchLook { name, branch: &self.state, error: self.error.clone(), refused: self.refused }
+    }
+
+    /// Asks whether a head is signed by a trusted key now, and notes why it is not.
+    fn judge(&mut self, trust: &Trust, keys: &Result<(), String>, head: ObjectId, raw: Vec<u8>) -> bool {
+        let checked = keys.clone().and_then(|()| {
+            trust.check(head, &raw, super::now()).map_err(|error| error.sentence())
+        });
+        self.signed = Some((head, raw));
+        self.refused = checked.is_err().then_some(head);
+        self.error = checked.err();
+        self.error.is_none()
     }
 }
 
@@ -38,6 +54,7 @@ pub(super) struct Reader {
     finder: Finder,
     claimable: Vec<EnvironmentName>,
     tracked: BTreeMap<String, Tracked>,
+    trust: Option<Trust>,
     store: Store,
     memory: Memory,
     /// The heads that the last look found, if it left nothing to be tried again.
@@ -66,7 +83,8 @@ impl Reader {
         let claimed =
             environments.iter().filter(|environment| source.may_claim_environment(&environment.name));
         let mut tracked: BTreeMap<String, Tracked> = BTreeMap::new();
-        let empty = || Tracked { environments: Vec::new(), state: Branch::default(), error: None };
+        let empty =
+            || Tracked { environments: Vec::new(), state: Branch::default(), error: None, refused: None, signed: None };
         tracked.insert(source.branch.clone(), empty());
         let mut claimable = Vec::new();
         for environment in claimed {
@@ -77,6 +95,7 @@ impl Reader {
         }
         Ok(Self {
             finder: Finder::new(&source.paths)?,
+            trust: source.signatures.as_ref().map(|signatures| Trust::new(&signatures.allowed)),
             store: Store::new(&source, cache_dir),
             memory: Memory::default(),
             settled: None,
@@ -129,29 +148,72 @@ impl Reader {
             && self.store.unmoved(&heads, network)?
         {
             self.unexplained = 0;
+            self.trust_again();
             self.settled = Some(heads);
             return Ok(());
         }
         let branches: Vec<String> = self.tracked.keys().cloned().collect();
         let (mut repo, heads) = self.store.update(&branches, network)?;
         repo.object_cache_size_if_unset(4 << 20);
+        let keys = self.refresh_keys();
         let mut budget = Budget::new(LOOK_DEADLINE, network.interrupt.clone());
         for branch in &branches {
             let head = heads.get(branch).copied().flatten();
+            if !self.trusted(&repo, (branch, head), &keys)? {
+                continue;
+            }
             self.advance(&repo, (branch, head), &branches, network, &mut budget, stats)?;
         }
         self.unexplained = 0;
-        let read = |(branch, head): (&String, &Option<gix::ObjectId>)| {
+        let read = |(branch, head): (&String, &Option<ObjectId>)| {
             head.is_none() || self.tracked.get(branch).is_some_and(|tracked| tracked.state.head == *head)
         };
         self.settled = heads.iter().all(read).then_some(heads);
         Ok(())
     }
 
+    /// Reads the keys that are trusted now; the error is the sentence for every branch.
+    fn refresh_keys(&mut self) -> Result<(), String> {
+        self.trust.as_mut().map_or(Ok(()), Trust::refresh).map_err(|error| error.sentence())
+    }
+
+    /// Tells whether a branch may move to a head, or stand there.
+    fn trusted(
+        &mut self,
+        repo: &Repository,
+        (branch, head): (&String, Option<ObjectId>),
+        keys: &Result<(), String>,
+    ) -> Result<bool, GitError> {
+        let (Some(trust), Some(tracked)) = (&self.trust, self.tracked.get_mut(branch)) else {
+            return Ok(true);
+        };
+        let Some(head) = head else { return Ok(true) };
+        match Trust::read(repo, head) {
+            Ok(raw) => Ok(tracked.judge(trust, keys, head, raw)),
+            Err(error @ GitError::TooLarge { .. }) => {
+                tracked.refused = Some(head);
+                tracked.error = Some(error.sentence());
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks anew about the heads that are taken already: a key can expire or be taken away while no branch moves.
+    fn trust_again(&mut self) {
+        let keys = self.refresh_keys();
+        let Some(trust) = &self.trust else { return };
+        for tracked in self.tracked.values_mut() {
+            if let Some((head, raw)) = tracked.signed.take() {
+                tracked.judge(trust, &keys, head, raw);
+            }
+        }
+    }
+
     fn advance(
         &mut self,
         repo: &Repository,
-        (branch, head): (&String, Option<gix::ObjectId>),
+        (branch, head): (&String, Option<ObjectId>),
         branches: &[String],
         network: &mut Network,
         budget: &mut Budget,
@@ -159,6 +221,7 @@ impl Reader {
     ) -> Result<(), GitError> {
         let Some(tracked) = self.tracked.get_mut(branch) else { return Ok(()) };
         let Some(head) = head else {
+            (tracked.refused, tracked.signed) = (None, None);
             tracked.error = Some(GitError::NoBranch(branch.clone()).sentence());
             return Ok(());
         };

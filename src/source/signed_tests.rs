@@ -1,0 +1,90 @@
+//! A source that takes signed commits only, on a real repository: what is not signed stays outside, and the reason is told.
+
+use gix::objs::Write as _;
+
+use super::fixture::{Repo, Running, config};
+use super::signature::testing::Pair;
+use super::*;
+
+/// Commits files with a signature and pushes; returns the commit's id.
+fn publish(repo: &Repo, pair: &Pair, files: &[(&str, &str)]) -> String {
+    repo.commit(files);
+    let opened = gix::open(repo.dir.path().join("work")).unwrap();
+    let payload = opened.head_commit().unwrap().data.clone();
+    let id = opened.objects.write_buf(gix::objs::Kind::Commit, &pair.signed(&payload)).unwrap().to_string();
+    repo.work(&["reset", "-q", "--soft", &id]);
+    repo.push();
+    id
+}
+
+#[tokio::test]
+async fn only_what_is_signed_by_an_allowed_key_is_taken() {
+    let repo = Repo::new();
+    let (alice, mallory) = (Pair::ed25519(), Pair::ed25519());
+    let keys = repo.dir.path().join("keys");
+    std::fs::write(&keys, alice.line("")).unwrap();
+    let first = publish(&repo, &alice, &[(".idp/deploy.yaml", "service: web"), ("x", "1")]);
+    let fields = format!("signatures: {{allowed: [{}]}}", keys.display());
+    let url = repo.bare().display().to_string();
+    let mut running = Running::start(config(&url, &fields, &repo.dir.path().join("cache")));
+    let report = running.next().await;
+    assert!(report.up, "{:?}", report.heads.problems);
+    assert_eq!(report.commit.unwrap().as_str(), first);
+    let identity = running.good("web.production").identity.clone();
+
+    let unsigned = repo.publish(&[("x", "2")]);
+    let report = running.until(|report| !report.up).await;
+    assert_eq!(report.commit.unwrap().as_str(), first, "the branch is as it was");
+    let problem = &report.heads.problems[0];
+    assert_eq!(problem.commit.as_deref(), Some(&*unsigned), "its status says why");
+    let reason = running.kept("web.production");
+    assert_eq!(reason, problem.message);
+    assert!(reason.starts_with(&format!("commit {} is not signed: ", &unsigned[..10])), "{reason}");
+    assert_eq!(running.take_rendered().len(), 1, "nothing of it is read");
+
+    publish(&repo, &mallory, &[("x", "3")]);
+    running.until(|report| report.heads.problems.iter().any(|p| p.message.contains("an unknown key"))).await;
+    assert!(running.kept("web.production").contains("an unknown key SHA256:"));
+
+    let good = publish(&repo, &alice, &[("x", "4")]);
+    let report = running.look_at(&good).await;
+    assert!(report.up && report.heads.problems.is_empty());
+    assert_ne!(running.good("web.production").identity, identity);
+
+    for (text, reason) in [
+        (None, "no commit is accepted while the keys in "),
+        (Some("nonsense".to_owned()), "cannot be read: line 1: write NAME"),
+        (Some(alice.line("valid-before=20260101")), "which expired at 2026-01-01T00:00:00Z"),
+        (Some(mallory.line("")), "an unknown key SHA256:"),
+    ] {
+        match text {
+            None => std::fs::remove_file(&keys).unwrap(),
+            Some(text) => std::fs::write(&keys, text).unwrap(),
+        }
+        running.hint.send(Trigger::Webhook);
+        let told = |report: &SourceReport| report.heads.problems.iter().any(|p| p.message.contains(reason));
+        let report = running.until(told).await;
+        assert_eq!(report.commit.unwrap().as_str(), good);
+        assert!(!report.up && running.kept("web.production").contains(reason));
+    }
+    std::fs::write(&keys, alice.line("")).unwrap();
+    running.hint.send(Trigger::Webhook);
+    running.until(|report| report.up).await;
+    running.good("web.production");
+}
+
+#[tokio::test]
+async fn a_source_whose_first_commit_is_not_signed_declares_nothing() {
+    let repo = Repo::new();
+    let keys = repo.dir.path().join("keys");
+    std::fs::write(&keys, Pair::ed25519().line("")).unwrap();
+    let unsigned = repo.publish(&[(".idp/deploy.yaml", "service: web")]);
+    let fields = format!("signatures: {{allowed: [{}]}}", keys.display());
+    let url = repo.bare().display().to_string();
+    let mut running = Running::start(config(&url, &fields, &repo.dir.path().join("cache")));
+    let report = running.next().await;
+    assert!(!report.up && report.commit.is_none() && running.heads.is_empty());
+    assert_eq!(report.heads.problems[0].commit.as_deref(), Some(&*unsigned));
+    assert_eq!(report.status.problem_count, 1);
+    assert!(running.take_rendered().is_empty());
+}
