@@ -102,8 +102,7 @@ impl Key {
     fn by_primary(&self, signature: &Signature, payload: &[u8], now: Timestamp) -> Result<(), Refusal> {
         let key = &self.0.primary_key;
         fits(key, signature, payload)?;
-        let binding = self.valid(now)?;
-        if !binding.key_flags().sign() {
+        if !self.valid(now)?.iter().any(|binding| binding.key_flags().sign()) {
             return Err(Refusal::Unfit(self.name(), "may not sign"));
         }
         strong(key)?;
@@ -142,19 +141,17 @@ impl Key {
         timely(key, signature, now)
     }
 
-    /// Checks the key as a whole, and returns the newest word that it has about itself.
-    fn valid(&self, now: Timestamp) -> Result<&Signature, Refusal> {
+    /// Checks the key as a whole, and returns the newest that it says of itself: as a key, and under a name. Either may hold its end
+    /// and what it may do, and one that says nothing of it does not lift what the other says.
+    fn valid(&self, now: Timestamp) -> Result<Vec<&Signature>, Refusal> {
         let key = &self.0.primary_key;
         // Who revoked it is not asked: the file is the operator's, and nobody writes that into it by mistake.
         if !self.0.details.revocation_signatures.is_empty() {
             return Err(Refusal::Unfit(self.name(), "is revoked"));
         }
-        let direct = self
-            .0
-            .details
-            .direct_signatures
-            .iter()
-            .filter(|found| found.typ() == Some(SignatureType::Key) && found.verify_key(key).is_ok());
+        let direct = self.0.details.direct_signatures.iter();
+        let direct =
+            direct.filter(|found| found.typ() == Some(SignatureType::Key) && found.verify_key(key).is_ok());
         let users = self.0.details.users.iter().flat_map(|user| {
             let own = user.signatures.iter().filter(|found| {
                 named(found, key) && found.verify_certification(key, Tag::UserId, &user.id).is_ok()
@@ -163,10 +160,14 @@ impl Key {
             let revoked = own.iter().any(|found| found.typ() == Some(SignatureType::CertRevocation));
             if revoked { Vec::new() } else { own }
         });
-        let binding = newest(direct.chain(users), now)
-            .ok_or_else(|| Refusal::Unfit(self.name(), "has no valid name or property of its own"))?;
-        alive(key, binding, now)?;
-        Ok(binding)
+        let bindings: Vec<_> = newest(direct, now).into_iter().chain(newest(users, now)).collect();
+        if bindings.is_empty() {
+            return Err(Refusal::Unfit(self.name(), "has no valid name or property of its own"));
+        }
+        for binding in &bindings {
+            alive(key, binding, now)?;
+        }
+        Ok(bindings)
     }
 
     fn name(&self) -> String {

@@ -168,6 +168,9 @@ fn openpgp_keys_and_what_they_signed_are_judged() {
     let revoked_part = include_str!("testdata/alice-subkey-revoked.asc");
     let (carol, dave) = (include_str!("testdata/carol-revoked.asc"), include_str!("testdata/dave.asc"));
     let erin = include_str!("testdata/erin.asc");
+    // Frank named a revoker, in a newer word of the key itself that says nothing of its end; Grace's key may only certify.
+    let frank = include_str!("testdata/frank.asc");
+    let grace = include_str!("testdata/grace.asc");
     let (primary, part) = (include_str!("testdata/primary.sig"), include_str!("testdata/subkey.sig"));
     let (rsa, short) = (include_str!("testdata/rsa.sig"), include_str!("testdata/short.sig"));
     let expiring = include_str!("testdata/expiring.sig");
@@ -189,6 +192,9 @@ fn openpgp_keys_and_what_they_signed_are_judged() {
         (alice, primary, "2027-01-02T00:00:00Z", "which expired at 2027-01-01T00:00:00Z"),
         (alice, primary, "2025-12-31T00:00:00Z", "has no valid name"),
         (alice, primary, "2026-01-31T00:00:00Z", "is from the future, 2026-02-01T00:00:00Z"),
+        (frank, include_str!("testdata/revoker.sig"), later, "good"),
+        (frank, include_str!("testdata/revoker.sig"), "2027-01-02T00:00:00Z", "which expired at 2027-01-01"),
+        (grace, include_str!("testdata/certify-only.sig"), later, "which may not sign"),
         (alice, expiring, "2026-02-10T00:00:00Z", "good"),
         (alice, expiring, later, "expired at 2026-02-11T00:00:00Z"),
     ] {
