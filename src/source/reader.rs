@@ -37,9 +37,9 @@ impl Tracked {
 
     /// Asks whether a head is signed by a trusted key now, and notes why it is not.
     fn judge(&mut self, trust: &Trust, keys: &Result<(), String>, head: ObjectId, raw: Vec<u8>) -> bool {
-        let checked = keys.clone().and_then(|()| {
-            trust.check(head, &raw, super::now()).map_err(|error| error.sentence())
-        });
+        let checked = keys
+            .clone()
+            .and_then(|()| trust.check(head, &raw, super::now()).map_err(|error| error.sentence()));
         self.signed = Some((head, raw));
         self.refused = checked.is_err().then_some(head);
         self.error = checked.err();
@@ -83,8 +83,13 @@ impl Reader {
         let claimed =
             environments.iter().filter(|environment| source.may_claim_environment(&environment.name));
         let mut tracked: BTreeMap<String, Tracked> = BTreeMap::new();
-        let empty =
-            || Tracked { environments: Vec::new(), state: Branch::default(), error: None, refused: None, signed: None };
+        let empty = || Tracked {
+            environments: Vec::new(),
+            state: Branch::default(),
+            error: None,
+            refused: None,
+            signed: None,
+        };
         tracked.insert(source.branch.clone(), empty());
         let mut claimable = Vec::new();
         for environment in claimed {

@@ -3,6 +3,7 @@
 use gix::objs::Write as _;
 
 use super::fixture::{Repo, Running, config};
+use super::forge::{Forge, started};
 use super::signature::testing::Pair;
 use super::*;
 
@@ -87,4 +88,38 @@ async fn a_source_whose_first_commit_is_not_signed_declares_nothing() {
     assert_eq!(report.heads.problems[0].commit.as_deref(), Some(&*unsigned));
     assert_eq!(report.status.problem_count, 1);
     assert!(running.take_rendered().is_empty());
+}
+
+#[tokio::test]
+async fn keys_are_asked_anew_where_a_poll_finds_nothing_new() {
+    let repo = Repo::new();
+    let alice = Pair::ed25519();
+    let keys = repo.dir.path().join("keys");
+    std::fs::write(&keys, alice.line("")).unwrap();
+    let commit = publish(&repo, &alice, &[(".idp/deploy.yaml", "service: web")]);
+    let forge = Forge::start(repo.dir.path()).await;
+    let mut running = started(&forge, &repo, &format!("signatures: {{allowed: [{}]}}", keys.display()));
+    assert!(running.next().await.up);
+    running.hint.send(Trigger::Poll);
+    running.next().await;
+    for (line, reason) in [
+        (alice.line("valid-after=29990101"), Some("valid only from 2999-01-01T00:00:00Z")),
+        (alice.line(""), None),
+        (String::new(), Some("there is no key in it")),
+        (alice.line(""), None),
+    ] {
+        std::fs::write(&keys, line).unwrap();
+        running.hint.send(Trigger::Poll);
+        let report = running.until(|report| report.up == reason.is_none()).await;
+        assert_eq!((report.stats.requests, report.stats.fetches), (1, 0), "an idle poll stays one request");
+        match reason {
+            Some(reason) => {
+                let problem = &report.heads.problems[0];
+                assert_eq!(problem.commit.as_deref(), Some(&*commit));
+                assert!(problem.message.contains(reason), "{}", problem.message);
+                assert!(running.kept("web.production").contains(reason));
+            }
+            None => assert!(running.good("web.production").revision.commit.as_str() == commit),
+        }
+    }
 }
