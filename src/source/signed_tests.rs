@@ -123,3 +123,35 @@ async fn keys_are_asked_anew_where_a_poll_finds_nothing_new() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_git_signs_is_taken_and_git_takes_what_is_signed_here() {
+    let repo = Repo::new();
+    let path = |name: &str| repo.dir.path().join(name).display().to_string();
+    let key = path("key");
+    let made =
+        std::process::Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &key]).status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!(
+            "SKIPPED what_git_signs_is_taken_and_git_takes_what_is_signed_here: there is no ssh-keygen"
+        );
+        return;
+    }
+    let alice = Pair::ed25519();
+    let public = std::fs::read_to_string(path("key.pub")).unwrap();
+    std::fs::write(path("keys"), format!("{}alice@example.com {public}", alice.line(""))).unwrap();
+    let ours = publish(&repo, &alice, &[(".idp/deploy.yaml", "service: web"), ("x", "1")]);
+    repo.work(&["-c", &format!("gpg.ssh.allowedSignersFile={}", path("keys")), "verify-commit", &ours]);
+
+    let fields = format!("signatures: {{allowed: [{}]}}", path("keys"));
+    let url = repo.bare().display().to_string();
+    let mut running = Running::start(config(&url, &fields, &repo.dir.path().join("cache")));
+    assert!(running.next().await.up);
+    repo.commit(&[("x", "2")]);
+    let signer = format!("user.signingkey={key}");
+    let how = ["-c", "gpg.format=ssh", "-c", &signer, "commit", "-q", "--amend", "--no-edit", "-S"];
+    repo.work(&how);
+    repo.push();
+    let report = running.look_at(&repo.head()).await;
+    assert!(report.up, "{:?}", report.heads.problems);
+}
