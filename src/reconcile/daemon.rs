@@ -245,11 +245,12 @@ async fn lead(driver: Arc<Driver>, requests: Requests, leadership: Leadership, s
 async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>) {
     while let Some(report) = reports.recv().await {
         let metrics = &driver.reporter.metrics().sources;
-        let result = if report.up { "ok" } else { "failed" };
+        let moved = report.stats.fetches > 0 || report.stats.rendered > 0;
         if report.up {
+            let result = if moved { "changed" } else { "unchanged" };
             metrics.succeeded(&report.source, result, report.stats.bytes, report.looked_at);
         } else {
-            metrics.failed(&report.source, result);
+            metrics.failed(&report.source);
         }
         driver.sources.looked(&report.source, report.looked_at, report.up);
         for (release, update) in report.heads.releases {

@@ -26,7 +26,7 @@ impl SourceMetrics {
             )?,
             fetches: to.counters(
                 "idp_source_fetches_total",
-                "Looks and fetches, by what came of them.",
+                "Looks at a source, by what came of them: changed, unchanged, failed.",
                 &["source", "result"],
             )?,
             bytes: to.counters("idp_source_fetch_bytes_total", "Bytes of packs received.", &["source"])?,
@@ -38,7 +38,7 @@ impl SourceMetrics {
         })
     }
 
-    /// Counts a successful look or fetch; `result` is a word of a fixed set (`unchanged`, `fetched`), `bytes` what was received.
+    /// Counts a successful look or fetch; `result` is `changed` or `unchanged`, `bytes` what was received.
     pub fn succeeded(&self, source: &SourceName, result: &'static str, bytes: u64, now: Timestamp) {
         let source = source.as_str();
         self.up.with_label_values(&[source]).set(1.0);
@@ -49,9 +49,9 @@ impl SourceMetrics {
         self.last_success.with_label_values(&[source]).set(seconds.unwrap_or_default().as_secs_f64());
     }
 
-    /// Counts a look or fetch that failed; `result` is the error's variant as a word.
-    pub fn failed(&self, source: &SourceName, result: &'static str) {
+    /// Counts a look that failed.
+    pub fn failed(&self, source: &SourceName) {
         self.up.with_label_values(&[source.as_str()]).set(0.0);
-        self.fetches.with_label_values(&[source.as_str(), result]).inc();
+        self.fetches.with_label_values(&[source.as_str(), "failed"]).inc();
     }
 }

@@ -44,8 +44,8 @@ fn filled() -> Metrics {
     metrics.releases.record(&key(), &Record { rollout: Some(rollout()), ..totals() });
     let (second, source) = (Duration::from_secs(1), "hello".parse().unwrap());
     metrics.releases.push_to_applied(&key().environment, second);
-    metrics.sources.succeeded(&source, "fetched", 1000, jiff::Timestamp::UNIX_EPOCH);
-    metrics.sources.failed(&source, "refused");
+    metrics.sources.succeeded(&source, "changed", 1000, jiff::Timestamp::UNIX_EPOCH);
+    metrics.sources.failed(&source);
     metrics.hooks.request(Some(&source), "gitea", "accepted");
     metrics.queue.depth(3);
     metrics.queue.pass("ok", second);

@@ -29,8 +29,9 @@ async fn post(world: &World, delivery: &str, signature: Option<&str>, body: Stri
 /// How many looks at the source ended well.
 fn looks(world: &World) -> u64 {
     let text = world.daemon.as_ref().unwrap().metrics.render();
-    let lines =
-        text.lines().filter(|line| line.starts_with("idp_source_fetches_total{") && line.contains("\"ok\""));
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("idp_source_fetches_total{") && line.contains("changed\""));
     lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
