@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use idp::sandbox::{Load, LoadOptions, Node, NodeOptions, Registry};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, PostParams};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::stack::{self, ApiServer};
@@ -36,6 +39,22 @@ impl Ground {
         };
         let node = Node::start(client.clone(), options).await?;
         Ok(Self { client, registry, _node: node, api, folder: TempDir::new()? })
+    }
+
+    /// Makes a namespace in which the server refuses every pod that does not meet the *restricted* pod security standard.
+    pub async fn restrict(&self, namespace: &str) -> anyhow::Result<()> {
+        let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+        let object = serde_json::from_value(json!({ "metadata": { "name": namespace, "labels": labels } }))?;
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        api.create(&PostParams::default(), &object).await?;
+        let careless = json!({ "metadata": { "name": "careless" }, "spec": { "containers": [{ "name": "a", "image": "a" }] } });
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        let answer = pods.create(&dry_run, &serde_json::from_value(careless)?).await;
+        let refused =
+            matches!(&answer, Err(kube::Error::Api(status)) if status.message.contains("PodSecurity"));
+        anyhow::ensure!(refused, "a careless pod is let in: {answer:?}");
+        Ok(())
     }
 
     /// Sends requests to the Ready pods of a Service until the answer is dropped.

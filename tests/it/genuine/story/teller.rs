@@ -45,6 +45,7 @@ pub async fn tell() -> anyhow::Result<Told> {
 impl Teller {
     async fn start() -> anyhow::Result<Self> {
         let (ground, gitea, kafka) = tokio::try_join!(Ground::lay(), stack::gitea(), stack::kafka())?;
+        ground.restrict(NAMESPACE).await?;
         let team = Team::new(&gitea, "mia", "shop", "web").await?;
         std::fs::write(ground.file("hook-secret"), HOOK_SECRET)?;
         std::fs::write(ground.file("token"), &team.repo.forge.token)?;
