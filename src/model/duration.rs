@@ -87,6 +87,11 @@ pub fn rough(duration: Duration) -> String {
     format(Duration::from_millis(cut))
 }
 
+/// Returns a wait that doubles with each of so many failures before it, `longest` at most; no more than ten doublings count.
+pub fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    first.saturating_mul(1 << times.min(10)).min(longest)
+}
+
 /// Serde: a duration as text.
 pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format(*duration))
@@ -101,6 +106,15 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_doubles_ten_times_and_not_beyond_its_end() {
+        let second = Duration::from_secs(1);
+        let waits =
+            |longest| [0, 1, 3, 10, 11, u32::MAX].map(|times| doubled(second, times, longest).as_secs());
+        assert_eq!(waits(Duration::MAX), [1, 2, 8, 1024, 1024, 1024]);
+        assert_eq!(waits(Duration::from_secs(5)), [1, 2, 5, 5, 5, 5]);
+    }
 
     #[test]
     fn reads_what_people_write() {

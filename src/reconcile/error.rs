@@ -6,6 +6,7 @@ use crate::cluster::apply::WriteError;
 use crate::cluster::error::ApiError;
 use crate::cluster::record::RecordError;
 use crate::cluster::view::ViewError;
+use crate::model::duration::doubled;
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_LONGEST: Duration = Duration::from_mins(1);
@@ -52,8 +53,10 @@ impl PassError {
     pub(super) fn retry_in(&self, errors: u32) -> Duration {
         match self {
             Self::Unsynced(_) => UNSYNCED,
-            Self::Conflict => doubled(CONFLICT_FIRST, errors),
-            Self::Record(_) | Self::Write(_) => doubled(BACK_OFF_FIRST, errors).max(self.throttled()),
+            Self::Conflict => doubled(CONFLICT_FIRST, errors, BACK_OFF_LONGEST),
+            Self::Record(_) | Self::Write(_) => {
+                doubled(BACK_OFF_FIRST, errors, BACK_OFF_LONGEST).max(self.throttled())
+            }
             Self::Refused(_) => REFUSED,
         }
     }
@@ -73,10 +76,6 @@ impl PassError {
             _ => Duration::ZERO,
         }
     }
-}
-
-fn doubled(first: Duration, errors: u32) -> Duration {
-    first.saturating_mul(1 << errors.min(10)).min(BACK_OFF_LONGEST)
 }
 
 impl From<RecordError> for PassError {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::machine::Machine;
 use crate::model::desired::Identity;
+use crate::model::duration::doubled;
 use crate::model::image::ImageState;
 use crate::model::record::Record;
 use crate::model::rollout::{HeldVersion, Hold};
@@ -39,7 +40,7 @@ pub fn entry(
     let earlier =
         record.held.values().filter(|held| &held.identity == identity && held.hold == Hold::Parked).count();
     let times = u32::try_from(earlier).unwrap_or(u32::MAX).saturating_add(1);
-    let wait = PARKED_FIRST.saturating_mul(1 << times.saturating_sub(1).min(10)).min(PARKED_LONGEST);
+    let wait = doubled(PARKED_FIRST, times.saturating_sub(1), PARKED_LONGEST);
     let not_before = (hold == Hold::Parked).then(|| now.saturating_add(wait).unwrap_or(now));
     HeldVersion { identity: identity.clone(), hold, verdict, since: now, times, not_before, released: false }
 }

@@ -18,6 +18,7 @@ use super::{
     probe::ProbeKind,
     status::Conditions,
 };
+use crate::model::duration::doubled;
 use crate::sandbox::{http::Ending, json};
 
 /// What a pod learns.
@@ -306,8 +307,7 @@ impl Pod {
             Box::pin(self.start(at)).await;
             return;
         }
-        let doublings = (container.restarts - 1).min(5);
-        let nominal = Duration::from_secs(10).saturating_mul(1 << doublings).min(Duration::from_mins(5));
+        let nominal = doubled(Duration::from_secs(10), container.restarts - 1, Duration::from_mins(5));
         let message = format!(
             "back-off {}s restarting failed container={} pod={name}",
             nominal.as_secs(),

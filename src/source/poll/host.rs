@@ -8,6 +8,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use url::Url;
 
+use crate::model::duration::doubled;
 use crate::source::error::GitError;
 
 /// Looks at one host at one time.
@@ -91,14 +92,14 @@ impl State {
         match word {
             Word::LeaveAlone(after) => {
                 let (first, longest) = QUIET;
-                let grown = first.saturating_mul(1 << self.refusals).min(longest);
+                let grown = doubled(first, self.refusals, longest);
                 let wait = after.map_or(grown, |after| after.clamp(ASKED.0, ASKED.1));
                 self.until = self.until.max(Some(now + wait));
                 if paused {
                     // It began before the pause: the same refusal, told twice.
                     return None;
                 }
-                self.refusals = (self.refusals + 1).min(10);
+                self.refusals = self.refusals.saturating_add(1);
                 Some(wait)
             }
             // An answer to a look that began before the pause says nothing about its end.

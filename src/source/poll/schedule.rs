@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::model::duration::doubled;
 use crate::source::report::Trigger;
 
 /// Waits before another look when a webhook came but its commit is not visible yet: after 1, 3 and 10 seconds.
@@ -68,8 +69,8 @@ impl Schedule {
         }
         if !seen.up {
             let (first, longest) = FAILURE;
-            let wait = first.saturating_mul(1 << self.failures).min(longest).mul_f64(1.0 + chance);
-            self.failures = (self.failures + 1).min(10);
+            let wait = doubled(first, self.failures, longest).mul_f64(1.0 + chance);
+            self.failures = self.failures.saturating_add(1);
             let wait = wait.max(seen.retry_after.unwrap_or_default());
             return Due { next: now + wait, earliest: now + seen.retry_after.unwrap_or(FAILING_GAP) };
         }
