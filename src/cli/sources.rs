@@ -71,20 +71,31 @@ pub async fn all(client: &Client, home: &str) -> (Vec<SourceView>, Option<String
     }
 }
 
+/// The line over what is wrong with a source.
+pub fn heading(name: &str, colour: bool) -> String {
+    format!("{} {}", paint("source", Tone::Bad, colour), clean(name))
+}
+
+/// Renders problems of a source, a line each, and how many of `all` are not among them.
+pub fn listed(problems: &[SourceProblem], all: usize) -> Vec<String> {
+    let line = |problem: &SourceProblem| {
+        let path = problem.path.as_deref().map(|path| format!("{path}: ")).unwrap_or_default();
+        format!("  {}{}", clean(&path), clean(&problem.message))
+    };
+    let mut lines: Vec<String> = problems.iter().map(line).collect();
+    let more = all.saturating_sub(problems.len());
+    lines.extend((more > 0).then(|| format!("  and {more} more")));
+    lines
+}
+
 /// Renders what is wrong with the sources; empty if all is well.
 pub fn text(sources: &[SourceView], trouble: Option<&str>, colour: bool) -> String {
     let mut lines = Vec::new();
     for source in sources.iter().filter(|source| source.ill()) {
-        lines.push(format!("{} {}", paint("source", Tone::Bad, colour), clean(&source.name)));
+        lines.push(heading(&source.name, colour));
         lines.extend(source.error.iter().map(|error| format!("  {}", clean(error))));
-        for problem in source.problems.iter().take(SHOWN) {
-            let path = problem.path.as_deref().map(|path| format!("{path}: ")).unwrap_or_default();
-            lines.push(format!("  {}{}", clean(&path), clean(&problem.message)));
-        }
-        let more = source.problems.len().saturating_sub(SHOWN);
-        if more > 0 {
-            lines.push(format!("  and {more} more"));
-        }
+        let shown = source.problems.get(..SHOWN).unwrap_or(&source.problems);
+        lines.extend(listed(shown, source.problems.len()));
     }
     lines.extend(trouble.map(|text| format!("{} {}", paint("note", Tone::Busy, colour), clean(text))));
     lines.join("\n")

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::daemon;
 use super::output::{Tone, clean, paint};
+use super::sources::{heading, listed};
 use super::table::{Cell, render};
 use super::{CliError, Exit, Output};
 use crate::config::Forge;
@@ -51,7 +52,7 @@ pub async fn hook(daemon: &Url, source: &SourceName, output: &Output) -> Result<
             "source {source} takes no webhooks: give it `webhook` in the configuration, with `forge` and `secret_file`"
         )));
     };
-    let entry = Entry { source: source.clone(), setup: setup(forge), webhook };
+    let entry = Entry::new(source.clone(), setup(forge), webhook);
     output.show(&entry, |_| entry.text())?;
     Ok(Exit::Good)
 }
@@ -59,22 +60,29 @@ pub async fn hook(daemon: &Url, source: &SourceName, output: &Output) -> Result<
 #[derive(Serialize)]
 struct Entry {
     source: SourceName,
-    #[serde(flatten)]
-    setup: Setup,
+    place: &'static str,
+    secret: String,
+    events: String,
     webhook: WebhookSeen,
 }
 
 impl Entry {
-    fn text(&self) -> String {
-        let Setup { place, secret, events } = self.setup;
+    fn new(source: SourceName, setup: Setup, webhook: WebhookSeen) -> Self {
+        // The documentation emphasises; a terminal and a program do not.
         let plain = |text: &str| text.replace('*', "");
+        let Setup { place, secret, events } = setup;
+        Self { source, place, secret: plain(secret), events: plain(events), webhook }
+    }
+
+    fn text(&self) -> String {
+        let Self { source, place, secret, events, webhook } = self;
         [
             format!("where         {place}"),
-            format!("address       https://HOST{}, HOST as the forge reaches the daemon", self.webhook.path),
+            format!("address       https://HOST{}, HOST as the forge reaches the daemon", webhook.path),
             "content type  application/json".to_owned(),
-            format!("secret        into {}: what webhook.secret_file or secret_env holds", plain(secret)),
-            format!("events        {}", plain(events)),
-            format!("then          idp deliveries --source {}", self.source),
+            format!("secret        into {secret}: what webhook.secret_file or secret_env holds"),
+            format!("events        {events}"),
+            format!("then          idp deliveries --source {source}"),
         ]
         .join("\n")
     }
@@ -91,8 +99,12 @@ pub fn text(sources: &[SourceSeen], now: Timestamp, width: u16, colour: bool) ->
     }
     let header = ["SOURCE", "BRANCH", "COMMIT", "LOOKED", "CHANGED", "FILES", "RELEASES", "WEBHOOK", "STATE"];
     let mut parts = vec![render(&header, sources.iter().map(|seen| row(seen, now)).collect(), width, colour)];
-    let told = |seen: &&SourceSeen| seen.status.as_ref().is_some_and(|status| status.problem_count > 0);
-    parts.extend(sources.iter().filter(told).map(|seen| problems(seen, colour)));
+    let told = sources.iter().filter_map(|seen| Some((seen, seen.status.as_ref()?)));
+    for (seen, status) in told.filter(|(_, status)| status.problem_count > 0) {
+        let mut lines = vec![heading(seen.name.as_str(), colour)];
+        lines.extend(listed(&status.problems, status.problem_count));
+        parts.push(lines.join("\n"));
+    }
     let notes: Vec<String> =
         advice(sources).map(|text| format!("{} {text}", paint("note", Tone::Busy, colour))).collect();
     parts.extend((!notes.is_empty()).then(|| notes.join("\n")));
@@ -125,20 +137,6 @@ fn row(seen: &SourceSeen, now: Timestamp) -> Vec<Cell> {
         Cell::new(webhook),
         state,
     ]
-}
-
-fn problems(seen: &SourceSeen, colour: bool) -> String {
-    let mut lines = vec![format!("{} {}", paint("source", Tone::Bad, colour), clean(seen.name.as_str()))];
-    for problem in seen.status.iter().flat_map(|status| &status.problems) {
-        let path = problem.path.as_deref().map(|path| format!("{path}: ")).unwrap_or_default();
-        lines.push(format!("  {}{}", clean(&path), clean(&problem.message)));
-    }
-    let shown = lines.len() - 1;
-    let all = seen.status.as_ref().map_or(0, |status| status.problem_count);
-    if all > shown {
-        lines.push(format!("  and {} more", all - shown));
-    }
-    lines.join("\n")
 }
 
 /// What would make the sources quicker: a webhook that never called, or whose calls are turned away.
@@ -208,7 +206,7 @@ mod tests {
     #[test]
     fn a_webhook_is_set_up_by_what_is_printed() {
         let webhook = all()[0].webhook.clone().unwrap();
-        let entry = Entry { source: "api".parse().unwrap(), setup: setup(Forge::Gitea), webhook };
+        let entry = Entry::new("api".parse().unwrap(), setup(Forge::Gitea), webhook);
         insta::assert_snapshot!(entry.text(), @r"
         where         repository → Settings → Webhooks → Add webhook → Gitea or Forgejo
         address       https://HOST/hooks/api, HOST as the forge reaches the daemon

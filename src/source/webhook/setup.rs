@@ -1,11 +1,9 @@
 //! What to enter where in a forge, so that it calls: the table of `docs/webhooks.md`.
 
-use serde::Serialize;
-
 use crate::config::Forge;
 
 /// How a webhook is set up in one forge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setup {
     /// The page in the forge.
     pub place: &'static str,
