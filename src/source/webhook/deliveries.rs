@@ -107,13 +107,16 @@ impl Deliveries {
 
     /// Returns the newest rows, of one source or of all.
     pub(super) fn log(&self, source: Option<&SourceName>, limit: usize) -> Log {
-        let wanted = |name: &SourceName| source.is_none_or(|source| source == name);
         let kept = self.kept();
-        let rows = kept.rows.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, rows)| rows.iter().rev());
-        let mut rows: Vec<&Delivery> = rows.collect();
+        // One source is found, not filtered out of all: the list of sources asks for each.
+        let rows: Vec<_> = match source {
+            Some(source) => kept.rows.get(source).into_iter().collect(),
+            None => kept.rows.values().collect(),
+        };
+        let mut rows: Vec<&Delivery> = rows.into_iter().flat_map(|rows| rows.iter().rev()).collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.at));
-        let turned =
-            kept.turned.iter().filter(|((name, _), _)| name.as_ref().map_or(source.is_none(), wanted));
+        let turned = kept.turned.range((source.cloned(), "")..);
+        let turned = turned.take_while(|((name, _), _)| source.is_none() || name.as_ref() == source);
         let mut turned: Vec<&Turned> = turned.map(|(_, turned)| turned).collect();
         turned.sort_by_key(|turned| std::cmp::Reverse(turned.latest));
         Log {

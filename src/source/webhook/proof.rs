@@ -63,6 +63,10 @@ pub(super) fn is_secret<'a>(
 
 /// Accepts if anything fits. All are compared, whichever does.
 pub(super) fn any(fits: impl Iterator<Item = Choice>) -> Result<(), ProofError> {
-    let fits = fits.fold(Choice::from(0), |before, fits| before | fits);
-    if fits.into() { Ok(()) } else { Err(ProofError::Wrong) }
+    if either(fits).into() { Ok(()) } else { Err(ProofError::Wrong) }
+}
+
+/// Tells whether any of the comparisons fits, after all of them.
+pub(super) fn either(fits: impl Iterator<Item = Choice>) -> Choice {
+    fits.fold(Choice::from(0), |before, fits| before | fits)
 }
