@@ -23,6 +23,7 @@ use crate::config::{Environment, RepoUrl, Source};
 
 /// How long a local repository must be quiet after a notification: a push touches a few files.
 const QUIET: Duration = Duration::from_millis(3);
+
 /// Everything that the loop of one source is made of.
 pub struct SourceLoop {
     /// The source.

@@ -816,10 +816,7 @@ impl World {
             .map(|(key, object)| {
                 let mut body = object.body.clone();
                 let metadata = body["metadata"].as_object_mut().unwrap();
-                {
-                    let volatile = "generation";
-                    metadata.remove(volatile);
-                }
+                metadata.remove("generation");
                 let annotations = metadata.get("annotations").cloned().unwrap_or_default();
                 metadata
                     .insert("annotations".into(), json!({"rollout": annotations.get(ANNOTATION_ROLLOUT)}));

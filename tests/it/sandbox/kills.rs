@@ -20,11 +20,18 @@ struct Kills {
     after_effect: bool,
 }
 
-/// Lets a rollout run under kills, until it ended.
-async fn under_kills(world: &mut World, number: u64, wanted: Outcome, kills: Kills) {
+/// Makes a change and lets its rollout run under kills, until it ended; returns the commit.
+async fn under_kills(
+    world: &mut World,
+    (number, wanted): (u64, Outcome),
+    kills: Kills,
+    (content, behaviour): (&str, &str),
+) -> String {
+    let mut token = arm(world, kills);
+    let commit = world.merge(content, behaviour);
     for _ in 0..kills.lives {
-        let token = arm(world, kills);
-        let ended = async || world.record().await.history.contains_key(&number).then_some(());
+        // At first there is not even a record.
+        let ended = async || world.release("web").await?.1.history.contains_key(&number).then_some(());
         let over = tokio::select! {
             () = token.cancelled() => false,
             () = world.find("the rollout ends", ended) => true,
@@ -36,8 +43,11 @@ async fn under_kills(world: &mut World, number: u64, wanted: Outcome, kills: Kil
         if over {
             break;
         }
+        token = arm(world, kills);
     }
+    world.sandbox.server().clear_faults();
     world.ends(number, wanted).await;
+    commit
 }
 
 /// Sets the trap for the present life. The server stops answering it from then on: the dead do not write.
@@ -64,10 +74,8 @@ fn arm(world: &World, kills: Kills) -> CancellationToken {
 
 async fn good_and_bad(kills: Kills) {
     let mut world = World::deployed(Setup::default()).await;
-    let good = world.merge("two", "healthy");
-    under_kills(&mut world, 2, Outcome::Promoted, kills).await;
-    world.merge("three", "crash");
-    under_kills(&mut world, 3, Outcome::RolledBack, kills).await;
+    let good = under_kills(&mut world, (2, Outcome::Promoted), kills, ("two", "healthy")).await;
+    under_kills(&mut world, (3, Outcome::RolledBack), kills, ("three", "crash")).await;
     world.is_sound(2).await;
     assert_eq!(world.image().await, world.image_of(&good));
     assert_eq!(world.all_events().await, [FIRST.as_slice(), &GOOD, &ROLLED_BACK].concat());
@@ -94,29 +102,7 @@ async fn killed_during_a_first_deploy() {
     let mut world = World::start(Setup::default()).await;
     world.repository.put(".idp/deploy.yaml", super::world::declaration("web"));
     let kills = Kills { lives: 20, write: 1, after_effect: true };
-    let mut token = arm(&world, kills);
-    let first = world.merge("one", "healthy");
-    for life in 0..kills.lives {
-        let ended = async || {
-            let record = world.release("web").await?.1;
-            record.history.contains_key(&1).then_some(())
-        };
-        let over = tokio::select! {
-            () = token.cancelled() => false,
-            () = world.find("the first deploy ends", ended) => true,
-        };
-        println!("life {life}: {over}");
-        world.kill();
-        world.sandbox.server().clear_faults();
-        world.expire_lease().await;
-        world.start_daemon().await;
-        if over {
-            break;
-        }
-        token = arm(&world, kills);
-    }
-    world.sandbox.server().clear_faults();
-    world.ends(1, Outcome::Promoted).await;
+    let first = under_kills(&mut world, (1, Outcome::Promoted), kills, ("one", "healthy")).await;
     assert_eq!(world.image().await, world.image_of(&first));
     assert_eq!(world.ledger.ever_named("Deployment", "web"), 1);
     assert_eq!(world.ledger.ever_named("Service", "web"), 1);
