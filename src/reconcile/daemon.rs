@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,6 +61,8 @@ pub struct Daemon {
     shutdown: CancellationToken,
     sinks: CancellationToken,
     tasks: TaskTracker,
+    /// Cancelled when the last pass has ended.
+    passes: CancellationToken,
     died: watch::Receiver<Option<&'static str>>,
 }
 
@@ -140,13 +143,14 @@ impl Daemon {
         supervisor.spawn("source statuses", super::sources::keep(Arc::clone(&driver), leadership.clone()));
         let queue_driver = Arc::clone(&driver);
         let stop = shutdown.clone();
-        supervisor.spawn("queue", async move {
-            let _ = synced.wait_for(|synced| *synced).await;
-            lead(queue_driver, requests, leadership, stop).await;
+        let passes = supervisor.spawn_finishing("queue", async move {
+            if stop.run_until_cancelled(synced.wait_for(|synced| *synced)).await.is_some() {
+                lead(queue_driver, requests, leadership, stop).await;
+            }
         });
         super::door::open(&supervisor, listener, &driver, &hints, ready);
         tracing::info!(%address, cluster = config.cluster.name, sources = config.sources.len(), "idpd runs");
-        Ok(Self { address, metrics, shutdown, sinks, tasks, died })
+        Ok(Self { address, metrics, shutdown, sinks, tasks, passes, died })
     }
 
     /// Returns where webhooks, metrics and health are served.
@@ -170,11 +174,15 @@ impl Daemon {
     /// Stops in order: the door, the sources and the queue first, passes under way are finished; then the sinks drain and the lease
     /// is given back. Ten seconds at most.
     pub async fn stop(self) {
+        let deadline = Instant::now() + STOP;
         self.shutdown.cancel();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        // What they wrote is to be published, and nobody else may lead before they end.
+        if tokio::time::timeout(STOP / 2, self.passes.cancelled()).await.is_err() {
+            tracing::warn!("passes under way did not end in time; the next leader does what they had not done");
+        }
         self.sinks.cancel();
         self.tasks.close();
-        if tokio::time::timeout(STOP, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
             tracing::warn!("some tasks did not end in time; what they had is in the records");
         }
     }
@@ -221,7 +229,7 @@ async fn lead(driver: Arc<Driver>, requests: Requests, leadership: Leadership, s
         driver.queue.soon(release);
     }
     while leadership.epoch().is_none() {
-        if !changes.changed().await {
+        if stop.run_until_cancelled(changes.changed()).await != Some(true) {
             return;
         }
     }
@@ -233,7 +241,7 @@ async fn lead(driver: Arc<Driver>, requests: Requests, leadership: Leadership, s
             match leadership.epoch() {
                 Some(epoch) => driver.pass(release, epoch).await,
                 // Not the leader now: looked at again when it may be.
-                None => queue::Next::At(tokio::time::Instant::now() + Duration::from_secs(1)),
+                None => queue::Next::At(Instant::now() + Duration::from_secs(1)),
             }
         }
     };

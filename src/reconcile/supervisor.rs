@@ -38,25 +38,31 @@ pub struct Supervisor {
 impl Supervisor {
     /// Starts a task; it is dropped on shutdown.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        self.spawn_finishing(name, async move {
+            shutdown.run_until_cancelled(task).await;
+        });
+    }
+
+    /// Starts a task that ends by itself on shutdown, once what it had begun is done; then the returned token is cancelled.
+    pub(super) fn spawn_finishing(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> CancellationToken {
         let (shutdown, obituary) = (self.shutdown.clone(), self.obituary.clone());
+        let finished = CancellationToken::new();
+        let end = finished.clone().drop_guard();
         self.tasks.spawn(async move {
-            let task = tokio::spawn(task);
-            let abort = task.abort_handle();
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                ended = task => {
-                    if !shutdown.is_cancelled() {
-                        tracing::error!(task = name, panicked = ended.is_err(), "a task ended that never should");
-                        obituary.send_replace(Some(name));
-                    }
-                    return;
-                }
-            }
-            // Passes under way finish by themselves: the queue's task sees the same token.
-            if name != "queue" {
-                abort.abort();
+            let _end = end;
+            // On a task of its own, so that its panic is an end that is told.
+            let ended = tokio::spawn(task).await;
+            if !shutdown.is_cancelled() {
+                tracing::error!(task = name, panicked = ended.is_err(), "a task ended that never should");
+                obituary.send_replace(Some(name));
             }
         });
+        finished
     }
 
     /// Returns the token that ends every task.

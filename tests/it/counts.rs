@@ -15,7 +15,7 @@ use std::time::Duration;
 use bed::{AGENT, Bed, NAMESPACE, SERVICE, stands};
 use idp::model::MANAGER_ROLLOUT;
 use idp::model::record::Sync;
-use idp::sandbox::{Logged, SandboxOptions, Verb};
+use idp::sandbox::{Fault, Logged, SandboxOptions, Verb};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -176,4 +176,30 @@ async fn an_idle_minute_has_no_mutating_call_but_the_lease() {
     assert!(mutating.is_empty(), "{:#?}", lines(&mutating));
     assert!(renewals(&bed) > 1, "time did not pass");
     bed.stop().await;
+}
+
+/// What was begun is finished before another may begin: the lease is given back after the last write.
+#[tokio::test]
+async fn a_stop_gives_the_lease_back_after_the_pass_that_writes() {
+    let mut bed = settled().await;
+    let (began, mut begun) = tokio::sync::watch::channel(false);
+    bed.sandbox.server().inject(move |request| {
+        let ours = request.user_agent == AGENT && request.kind == "Release" && request.verb.is_mutating();
+        ours.then(|| {
+            began.send_replace(true);
+            Fault::Delay(Duration::from_millis(300))
+        })
+    });
+    let commit = bed.commit("a change", &[(FILE, &declaration(2, 2))], "healthy").unwrap();
+    bed.repository.merge().unwrap();
+    bed.hook(&commit).await.unwrap();
+    begun.wait_for(|begun| *begun).await.unwrap();
+    let server = bed.sandbox.server().clone();
+    bed.stop().await;
+    let all = server.requests().into_iter().filter(|one| one.user_agent == AGENT && one.mutating);
+    let all: Vec<Logged> = all.filter(|one| one.kind != "Event").collect();
+    let (last, before) = all.split_last().unwrap();
+    let holder = last.body.pointer("/spec/holderIdentity");
+    assert!(last.kind == "Lease" && holder.is_none_or(|holder| holder == ""), "{last:?}");
+    assert!(before.iter().any(|one| one.kind == "Release" && one.code == 200), "{:#?}", lines(before));
 }
