@@ -178,7 +178,9 @@ impl Daemon {
         self.shutdown.cancel();
         // What they wrote is to be published, and nobody else may lead before they end.
         if tokio::time::timeout(STOP / 2, self.passes.cancelled()).await.is_err() {
-            tracing::warn!("passes under way did not end in time; the next leader does what they had not done");
+            tracing::warn!(
+                "passes under way did not end in time; the next leader does what they had not done"
+            );
         }
         self.sinks.cancel();
         self.tasks.close();

@@ -18,7 +18,7 @@ use super::network::{LOOK_DEADLINE, Network};
 use super::poll::{Host, Hosts, Schedule, Seen};
 use super::reader::{Looked, Reader};
 use super::report::{Compose, SourceReport, Trigger};
-use super::watch::RefWatcher;
+use super::watch::LocalWatch;
 use crate::config::{Environment, RepoUrl, Source};
 
 /// How long a local repository must be quiet after a notification: a push touches a few files.
@@ -57,10 +57,12 @@ impl SourceLoop {
             RepoUrl::Local(_) => None,
         };
         let mut schedule = Schedule::new(self.source.poll, host.is_none());
-        let mut watcher = None;
+        let mut watch = LocalWatch::default();
         let mut trigger = Trigger::Start;
         loop {
-            self.watch(&mut watcher);
+            if let Some(path) = self.source.url.local() {
+                watch.ensure(path, &self.hint, &self.source.name);
+            }
             let Some(looked) = self.look(&reader, host.as_ref(), trigger, &stop).await else { return Ok(()) };
             let seen = Seen {
                 up: looked.report.up,
@@ -85,22 +87,6 @@ impl SourceLoop {
                 () = sleep_until(due.next) => Trigger::Poll,
             };
         }
-    }
-
-    /// Watches a local repository, as soon as it is there. Where it cannot be watched it is polled.
-    fn watch(&self, watcher: &mut Option<RefWatcher>) {
-        let Some(path) = self.source.url.local() else { return };
-        if watcher.is_some() && path.exists() {
-            return;
-        }
-        *watcher = match RefWatcher::new(path, self.hint.clone()) {
-            Ok(watcher) => Some(watcher),
-            Err(error) => {
-                let source = &self.source.name;
-                tracing::debug!(%source, error = error.sentence(), "local repository is polled");
-                None
-            }
-        };
     }
 
     async fn hinted(&self, earliest: Instant) -> Trigger {

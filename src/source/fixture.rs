@@ -40,7 +40,7 @@ impl Repo {
         self.dir.path().join("origin.git")
     }
 
-    fn git(&self, folder: &str, arguments: &[&str]) -> String {
+    pub(crate) fn git(&self, folder: &str, arguments: &[&str]) -> String {
         static CLOCK: AtomicU64 = AtomicU64::new(1_760_000_000);
         let date = format!("@{} +0000", CLOCK.fetch_add(60, Ordering::Relaxed));
         let output = Command::new("git")

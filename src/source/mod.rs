@@ -14,6 +14,8 @@ mod fixture;
 mod forge;
 mod hint;
 mod history;
+#[cfg(test)]
+mod local_tests;
 mod look;
 #[cfg(test)]
 mod loop_tests;

@@ -182,18 +182,18 @@ async fn an_idle_minute_has_no_mutating_call_but_the_lease() {
 #[tokio::test]
 async fn a_stop_gives_the_lease_back_after_the_pass_that_writes() {
     let mut bed = settled().await;
-    let (began, mut begun) = tokio::sync::watch::channel(false);
+    let (write, mut written) = tokio::sync::watch::channel(false);
     bed.sandbox.server().inject(move |request| {
         let ours = request.user_agent == AGENT && request.kind == "Release" && request.verb.is_mutating();
         ours.then(|| {
-            began.send_replace(true);
+            write.send_replace(true);
             Fault::Delay(Duration::from_millis(300))
         })
     });
     let commit = bed.commit("a change", &[(FILE, &declaration(2, 2))], "healthy").unwrap();
     bed.repository.merge().unwrap();
     bed.hook(&commit).await.unwrap();
-    begun.wait_for(|begun| *begun).await.unwrap();
+    written.wait_for(|written| *written).await.unwrap();
     let server = bed.sandbox.server().clone();
     bed.stop().await;
     let all = server.requests().into_iter().filter(|one| one.user_agent == AGENT && one.mutating);
