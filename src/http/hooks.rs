@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::{HookSeen, HttpState};
@@ -47,28 +48,35 @@ async fn take(state: &HttpState, source: &SourceName, headers: &HeaderMap, body:
     if !state.hooks.has_proof(source, headers) {
         return HookOutcome::Refused(Refusal::Unproven(ProofError::Missing));
     }
-    let share = u32::try_from(expected.div_ceil(1024)).unwrap_or(u32::MAX);
-    let Ok(_share) = state.in_flight.try_acquire_many(share) else {
-        return HookOutcome::Refused(Refusal::Overloaded);
-    };
-    match timeout(READ_TIME, read(body, expected.min(limit))).await {
-        Ok(Ok(bytes)) => state.hooks.receive(source, headers, &bytes),
+    match timeout(READ_TIME, read(body, expected.min(limit), &state.in_flight)).await {
+        Ok(Ok((bytes, _share))) => state.hooks.receive(source, headers, &bytes),
         Ok(Err(refusal)) => HookOutcome::Refused(refusal),
         Err(_) => HookOutcome::Refused(Refusal::TooSlow),
     }
 }
 
-/// Reads a body frame by frame and stops at the cap, however it was announced.
-async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::new();
+/// Reads a body frame by frame and stops at the cap, however it was announced. What has come counts against what may be under way,
+/// not what was announced: who announces much and sends little takes nothing from others.
+async fn read(
+    mut body: Body,
+    limit: usize,
+    in_flight: &Semaphore,
+) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refusal> {
+    let take = |kib: usize| {
+        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+        in_flight.try_acquire_many(kib).map_err(|_| Refusal::Overloaded)
+    };
+    let (mut bytes, mut share) = (Vec::new(), take(0)?);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Refusal::TooSlow)?.into_data() else { continue };
         if bytes.len() + data.len() > limit {
             return Err(Refusal::TooLarge);
         }
+        let grown = (bytes.len() + data.len()).div_ceil(1024);
+        share.merge(take(grown.saturating_sub(share.num_permits()))?);
         bytes.extend_from_slice(&data);
     }
-    Ok(bytes)
+    Ok((bytes, share))
 }
 
 fn answer(outcome: &HookOutcome) -> Response {

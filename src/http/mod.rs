@@ -3,6 +3,8 @@
 //! In: requests of anybody. Out: hints (through [`Hooks`]), text and JSON. Bounded in connections, headers, bodies and time, so that a slow
 //! or a large client hurts itself only. May use: `config`, `source::webhook`, the network.
 
+#[cfg(test)]
+mod bounds_tests;
 mod connections;
 mod deliveries;
 mod hooks;

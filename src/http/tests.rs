@@ -1,17 +1,12 @@
 //! The routes through the router, and the limits that need a connection through a real one.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::Request;
-use futures::stream;
 use hmac::{Hmac, Mac};
 use http_body_util::BodyExt;
 use sha2::Sha256;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
@@ -19,17 +14,17 @@ use crate::config;
 use crate::source::webhook::News;
 use crate::source::{Hints, Trigger};
 
-const PUSH: &str = r#"{"ref":"refs/heads/main"}"#;
+pub(super) const PUSH: &str = r#"{"ref":"refs/heads/main"}"#;
 
-struct Server {
-    state: HttpState,
+pub(super) struct Server {
+    pub(super) state: HttpState,
     seen: Arc<Mutex<Vec<HookSeen>>>,
     hints: Hints,
     ready: watch::Sender<Readiness>,
     _dir: tempfile::TempDir,
 }
 
-fn server() -> Server {
+pub(super) fn server() -> Server {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("old"), "before\n").unwrap();
     std::fs::write(dir.path().join("new"), "after\n").unwrap();
@@ -73,7 +68,7 @@ fn sign(secret: &str, body: &str) -> String {
     hex::encode(mac.finalize().into_bytes())
 }
 
-fn github(event: &str, delivery: &str, secret: &str, body: &str) -> Request<Body> {
+pub(super) fn github(event: &str, delivery: &str, secret: &str, body: &str) -> Request<Body> {
     Request::post("/hooks/hub")
         .header("x-github-event", event)
         .header("x-github-delivery", delivery)
@@ -84,14 +79,14 @@ fn github(event: &str, delivery: &str, secret: &str, body: &str) -> Request<Body
 }
 
 impl Server {
-    async fn send(&self, request: Request<Body>) -> (u16, String, http::HeaderMap) {
+    pub(super) async fn send(&self, request: Request<Body>) -> (u16, String, http::HeaderMap) {
         let response = router(self.state.clone()).oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (parts.status.as_u16(), String::from_utf8_lossy(&body).into_owned(), parts.headers)
     }
 
-    fn outcome(&self) -> HookOutcome {
+    pub(super) fn outcome(&self) -> HookOutcome {
         self.seen.lock().unwrap().last().unwrap().outcome.clone()
     }
 
@@ -230,42 +225,6 @@ async fn who_else_can_prove_itself_is_heard() {
     assert_eq!(server.send(signed("c", now - 1000)).await.0, 401);
 }
 
-/// A body that fails the test when it is read.
-fn unread() -> Body {
-    Body::from_stream(stream::poll_fn(|_| -> std::task::Poll<Option<std::io::Result<Bytes>>> {
-        panic!("the body was read")
-    }))
-}
-
-#[tokio::test]
-async fn a_body_over_the_cap_is_413_before_it_is_read() {
-    let server = server();
-    let mut request = github("push", "1", "after", PUSH);
-    request.headers_mut().insert("content-length", "1025".parse().unwrap());
-    *request.body_mut() = unread();
-    assert_eq!(server.send(request).await.0, 413);
-    let mut request = github("push", "1", "after", PUSH);
-    request.headers_mut().remove("x-hub-signature-256");
-    *request.body_mut() = unread();
-    assert_eq!(server.send(request).await.0, 401, "nor is one without a proof");
-    let mut request = github("push", "1", "after", PUSH);
-    request.headers_mut().remove("content-length");
-    let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 100])));
-    *request.body_mut() = Body::from_stream(endless);
-    assert_eq!(server.send(request).await.0, 413, "a chunked body is cut where the cap is");
-    assert_eq!(server.outcome().name(), "too_large");
-}
-
-#[tokio::test]
-async fn under_load_hooks_are_told_to_come_again() {
-    let server = server();
-    let all = server.state.in_flight.try_acquire_many(IN_FLIGHT_KIB.try_into().unwrap()).unwrap();
-    let (status, _, headers) = server.send(github("push", "1", "after", PUSH)).await;
-    assert_eq!((status, headers["retry-after"].as_bytes()), (503, &b"5"[..]));
-    drop(all);
-    assert_eq!(server.send(github("push", "1", "after", PUSH)).await.0, 202, "a shed delivery was not noted");
-}
-
 #[tokio::test]
 async fn metrics_and_health_are_answered() {
     let server = server();
@@ -279,33 +238,6 @@ async fn metrics_and_health_are_answered() {
     server.ready.send(Readiness::Ready).unwrap();
     assert_eq!(server.send(get("/readyz")).await.0, 200);
     assert_eq!(server.send(get("/hooks/hub")).await.0, 405);
-}
-
-#[tokio::test]
-async fn a_connection_is_served_bounded_and_closed() {
-    let server = server();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    let task = tokio::spawn(serve(listener, server.state.clone(), stop.clone()));
-    let ask = async |text: String| {
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        stream.write_all(text.as_bytes()).await.ok();
-        let mut answer = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
-        assert!(read.is_ok(), "the connection is closed");
-        String::from_utf8_lossy(&answer).into_owned()
-    };
-    let head = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
-    assert!(ask(format!("{head}\r\n")).await.starts_with("HTTP/1.1 200"));
-    let large = ask(format!("{head}x: {}\r\n\r\n", "y".repeat(300_000))).await;
-    assert!(large.starts_with("HTTP/1.1 431"), "{large}");
-    let deliveries = head.replace("/healthz", "/api/v1/deliveries");
-    assert!(ask(format!("{deliveries}\r\n")).await.starts_with("HTTP/1.1 200"));
-    let announced = "POST /hooks/hub HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n".to_owned();
-    assert!(ask(announced).await.starts_with("HTTP/1.1 413"));
-    stop.cancel();
-    tokio::time::timeout(Duration::from_secs(10), task).await.expect("the server ends").unwrap();
 }
 
 fn from(peer: &str, path: &str) -> Request<Body> {
