@@ -6,8 +6,12 @@
 mod bed;
 #[path = "figures/cpu.rs"]
 mod cpu;
+#[path = "figures/door.rs"]
+mod door;
 #[path = "figures/hooks.rs"]
 mod hooks;
+#[path = "figures/queued.rs"]
+mod queued;
 #[path = "figures/reaction.rs"]
 mod reaction;
 #[path = "figures/repository.rs"]
@@ -34,16 +38,37 @@ struct Scale {
     decide: Duration,
     /// Batches of webhooks.
     hooks: usize,
+    /// Webhooks from a load beside the daemon.
+    load: door::Load,
+    /// Webhooks whose way to a pass is measured, and by what the fleets are divided.
+    queued: (usize, usize),
 }
 
-const FULL: Scale =
-    Scale { pushes: 200, crashes: 200, changes: 400, decide: Duration::from_secs(1), hooks: 200 };
-const SMOKE: Scale =
-    Scale { pushes: 3, crashes: 3, changes: 20, decide: Duration::from_millis(20), hooks: 3 };
+const FULL: Scale = Scale {
+    pushes: 200,
+    crashes: 200,
+    changes: 400,
+    decide: Duration::from_secs(1),
+    hooks: 200,
+    load: door::Load { lasts: Duration::from_secs(5), share: 100, slow: 1_000 },
+    queued: (2_000, 1),
+};
+const SMOKE: Scale = Scale {
+    pushes: 3,
+    crashes: 3,
+    changes: 20,
+    decide: Duration::from_millis(20),
+    hooks: 3,
+    load: door::Load { lasts: Duration::from_millis(200), share: 5, slow: 20 },
+    queued: (20, 50),
+};
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("--load", words)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return door::load(words).await;
+    }
     let flag = |name: &str| words.iter().any(|word| word == name);
     // `cargo bench` says so; `cargo test` says nothing.
     let smoke = flag("--smoke") || !flag("--bench");
@@ -66,6 +91,12 @@ async fn main() -> Result<()> {
     }
     if wanted("hooks") {
         hooks::received(&mut sheet, scale.hooks)?;
+    }
+    if wanted("door") {
+        door::taken(&mut sheet, scale.load).await?;
+    }
+    if wanted("queued") {
+        queued::queued(&mut sheet, scale.queued.0, scale.queued.1).await?;
     }
     println!("\nload average after: {}", load());
     sheet.sum_up();

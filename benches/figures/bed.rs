@@ -35,7 +35,8 @@ pub const NAMESPACE: &str = "shop-production";
 /// Under which name the daemon's requests stand in the sandbox's log.
 pub const AGENT: &str = "idpd";
 const IMAGE: &str = "shop/checkout";
-const SECRET: &str = "not much of a secret";
+/// What signs the hooks.
+pub const SECRET: &str = "not much of a secret";
 
 /// A request of the daemon.
 #[derive(Debug, Clone)]

@@ -19,8 +19,8 @@ const SECRET: &[u8] = b"correct horse battery staple";
 /// A batch's mean is one time.
 const BATCH: u32 = 100;
 
-/// A push of a few commits, 15 KB of JSON as forges write it.
-fn push() -> String {
+/// A push of a few commits as forges write it, of so many bytes or a few more.
+pub fn push(size: usize) -> String {
     let commit = |number: usize| {
         let id = format!("{number:040x}");
         json!({
@@ -40,7 +40,7 @@ fn push() -> String {
             "pusher": {"id": 1, "login": "ann"}, "sender": {"id": 1, "login": "ann"}
         })
         .to_string();
-        if body.len() >= 15_000 {
+        if body.len() >= size {
             return body;
         }
     }
@@ -56,7 +56,7 @@ pub fn received(sheet: &mut Sheet, batches: usize) -> Result<()> {
     let hints = Hints::new(config.sources.keys().cloned());
     let hooks = Hooks::new(&config, &hints);
     let source = "checkout".parse()?;
-    let body = push();
+    let body = push(15_000);
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET).context("any key will do")?;
     mac.update(body.as_bytes());
     let mut headers = HeaderMap::new();

@@ -109,6 +109,20 @@ impl Sheet {
         format!("{goal} MISSED")
     }
 
+    /// Holds a ratio against a goal; returns both as text.
+    pub fn judge_ratio(&mut self, what: &str, seen: f64, limit: f64) -> String {
+        let goal = format!("{seen:.2}, goal < {limit}");
+        if !self.judges {
+            return goal;
+        }
+        if seen < limit {
+            self.met += 1;
+            return format!("{goal} met");
+        }
+        self.missed.push(format!("{what}: {seen:.2} instead of less than {limit}"));
+        format!("{goal} MISSED")
+    }
+
     /// Prints how many goals were met, and each that was missed.
     pub fn sum_up(&self) {
         if self.judges {
