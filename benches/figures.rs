@@ -8,8 +8,14 @@ mod bed;
 mod cpu;
 #[path = "figures/door.rs"]
 mod door;
+#[allow(clippy::indexing_slicing)] // A panic ends a run whose figures would be wrong.
+#[path = "figures/herd.rs"]
+mod herd;
 #[path = "figures/hooks.rs"]
 mod hooks;
+#[allow(clippy::indexing_slicing)]
+#[path = "figures/polls.rs"]
+mod polls;
 #[path = "figures/queued.rs"]
 mod queued;
 #[path = "figures/reaction.rs"]
@@ -42,6 +48,8 @@ struct Scale {
     load: door::Load,
     /// Webhooks whose way to a pass is measured, and by what the fleets are divided.
     queued: (usize, usize),
+    /// Repositories.
+    fleet: polls::Fleet,
 }
 
 const FULL: Scale = Scale {
@@ -52,6 +60,13 @@ const FULL: Scale = Scale {
     hooks: 200,
     load: door::Load { lasts: Duration::from_secs(5), share: 100, slow: 1_000 },
     queued: (2_000, 1),
+    fleet: polls::Fleet {
+        idle: 1_000,
+        rest: Duration::from_mins(1),
+        hooked: 10_000,
+        beside: 50,
+        storm: (200, Duration::from_secs(10)),
+    },
 };
 const SMOKE: Scale = Scale {
     pushes: 3,
@@ -61,13 +76,22 @@ const SMOKE: Scale = Scale {
     hooks: 3,
     load: door::Load { lasts: Duration::from_millis(200), share: 5, slow: 20 },
     queued: (20, 50),
+    fleet: polls::Fleet {
+        idle: 5,
+        rest: Duration::from_secs(1),
+        hooked: 10,
+        beside: 3,
+        storm: (20, Duration::from_secs(1)),
+    },
 };
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("--load", words)) = words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
-        return door::load(words).await;
+    match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("--load", words)) => return door::load(words).await,
+        Some(("--forge", words)) => return herd::serve(words).await,
+        _ => {}
     }
     let flag = |name: &str| words.iter().any(|word| word == name);
     // `cargo bench` says so; `cargo test` says nothing.
@@ -97,6 +121,9 @@ async fn main() -> Result<()> {
     }
     if wanted("queued") {
         queued::queued(&mut sheet, scale.queued.0, scale.queued.1).await?;
+    }
+    if wanted("polls") {
+        polls::taken(&mut sheet, scale.fleet).await?;
     }
     println!("\nload average after: {}", load());
     sheet.sum_up();

@@ -312,7 +312,7 @@ impl Meter {
 }
 
 /// The CPU time of this process so far, user and system, in steps of 10 ms.
-fn cpu() -> Result<Duration> {
+pub fn cpu() -> Result<Duration> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // The name, in brackets, may hold anything.
     let fields = stat.rsplit(')').next().context("no fields")?;

@@ -77,7 +77,7 @@ pub async fn taken(sheet: &mut Sheet, load: Load) -> Result<()> {
 }
 
 /// Returns the resident bytes of this process, as the kernel counts them.
-fn memory() -> Result<u64> {
+pub fn memory() -> Result<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm")?;
     let resident: u64 = pages.split_whitespace().nth(1).context("proc(5) has a second field")?.parse()?;
     Ok(resident * 4096)
