@@ -4,6 +4,7 @@
 //! `model`, the file system and the environment (for the file itself and for secrets, which are read anew at each use).
 
 mod error;
+mod follow;
 mod node;
 mod platform;
 mod reader;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use error::{ConfigErrors, Place, Problem};
+pub use follow::{Follow, TagRange};
 pub use secret::{Secret, SecretError, SecretRef};
 pub use template::{ImageTemplate, NamespaceTemplate, TemplateError};
 pub use types::{

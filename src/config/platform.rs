@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::Place;
+use super::follow::{self, Follow};
 use super::reader::{At, Section};
 use super::secret::SecretRef;
 use super::template::{ImageTemplate, NamespaceTemplate};
@@ -81,7 +82,7 @@ pub(super) fn environments(sections: Vec<Section<'_>>) -> BTreeMap<EnvironmentNa
             "write for example \"{{service.team}}-{{env}}\"",
             NamespaceTemplate::parse,
         );
-        let branch = section.parsed("branch", branch).map(|found| found.value);
+        let follow = followed(&mut section);
         let default = section.flag("default", false);
         let create_namespace = section.flag("create_namespace", false);
         let max_concurrent_rollouts = section.number("max_concurrent_rollouts", 1..=1_000, 10);
@@ -90,7 +91,7 @@ pub(super) fn environments(sections: Vec<Section<'_>>) -> BTreeMap<EnvironmentNa
             let environment = Environment {
                 name: name.value.clone(),
                 namespace: template.value.clone(),
-                branch,
+                follow,
                 default,
                 create_namespace,
                 max_concurrent_rollouts,
@@ -105,6 +106,18 @@ pub(super) fn environments(sections: Vec<Section<'_>>) -> BTreeMap<EnvironmentNa
         section.finish();
     }
     found
+}
+
+/// Reads what an environment follows: `branch`, or `ref` as sources have it.
+fn followed(section: &mut Section<'_>) -> Option<Follow> {
+    let at = section.node("branch").map(|node| node.at);
+    let branch = section.parsed("branch", follow::branch).map(|found| Follow::Branch(found.value));
+    let given = section.node("ref").is_some();
+    if let Some(at) = at.filter(|_| given) {
+        section.problem(at, "branch", "ref says what is followed as well: keep one of the two");
+    }
+    let follow = follow::follow(section, "ref");
+    follow.or(branch)
 }
 
 fn clash(
@@ -131,19 +144,6 @@ fn probe(text: &str) -> Result<Probe, String> {
         "direct" => Ok(Probe::Direct),
         "proxy" => Ok(Probe::Proxy),
         _ => Err(format!("{text:?} is not known: write direct or proxy")),
-    }
-}
-
-/// Checks the name of a branch as Git does and returns it without `refs/heads/`.
-pub(super) fn branch(text: &str) -> Result<String, String> {
-    let short = text.strip_prefix("refs/heads/").unwrap_or(text);
-    let full = format!("refs/heads/{short}");
-    if text.starts_with("refs/") && !text.starts_with("refs/heads/") {
-        return Err(format!("{text:?} is not a branch: tags and other refs are not followed"));
-    }
-    match gix::refs::FullName::try_from(full) {
-        Ok(_) if !short.starts_with('-') => Ok(short.to_owned()),
-        _ => Err(format!("{text:?} is not the name of a branch")),
     }
 }
 

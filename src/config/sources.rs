@@ -9,7 +9,8 @@ use http::HeaderName;
 use url::Url;
 
 use super::error::Place;
-use super::platform::{branch, credentials, not_empty, secret};
+use super::follow::{Follow, follow};
+use super::platform::{credentials, not_empty, secret};
 use super::reader::{At, Section};
 use super::types::{
     Claim, Environment, Forge, RepoUrl, Signatures, Source, StatusForge, StatusTarget, Webhook,
@@ -52,7 +53,7 @@ fn one(
         section.required("url", "write https://HOST/OWNER/NAME.git, or a path on this machine", |text| {
             address(text, insecure, base)
         });
-    let branch = section.parsed("ref", branch).map_or_else(|| "main".to_owned(), |found| found.value);
+    let follow = follow(&mut section, "ref").unwrap_or_else(|| Follow::Branch("main".to_owned()));
     let mut paths: Vec<String> =
         section.texts("paths", path_glob).into_iter().map(|found| found.value).collect();
     if paths.is_empty() {
@@ -76,7 +77,7 @@ fn one(
     let source = Source {
         name: name?.value,
         url: url?.value,
-        branch,
+        follow,
         paths,
         credentials,
         poll,

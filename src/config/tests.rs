@@ -70,7 +70,7 @@ fn defaults_are_what_the_file_says() {
     assert_eq!(environment.max_concurrent_rollouts, 10);
     assert_eq!(environment.probe, Probe::Direct);
     let source = source("url: https://h/o/n.git");
-    assert_eq!(source.branch, "main");
+    assert_eq!(source.follow, Follow::Branch("main".to_owned()));
     assert_eq!(source.paths, [".idp/deploy.yaml"]);
     assert_eq!(source.poll, Duration::from_mins(1));
     assert!(source.services.allows(&"anything".parse().unwrap()));
@@ -174,7 +174,18 @@ fn paths_refs_and_claims_are_checked() {
         ("paths: [\"a/**\"]", "names folders"),
         ("paths: [\"a**/x\"]", "stands alone"),
         ("paths: [\"a/[\"]", "sources[0].paths[0]"),
-        ("ref: refs/tags/v1", "is not a branch"),
+        ("ref: refs/tags/v1", "for tags write ref: {semver: \"=1.2.3\"}"),
+        ("ref: {}", "write semver: \">=1.2 <2\" for tags, or commit: ID"),
+        ("ref: {branch: a, semver: \"*\"}", "exclude one another: keep one"),
+        ("ref: {tags: \"v*\"}", "Write semver as well"),
+        ("ref: {tags: v, semver: \"*\"}", "one '*' stands where the version is"),
+        ("ref: {tags: \"a b*\", semver: \"*\"}", "is not a form of tags"),
+        ("ref: {semver: 1.2}", "put it in quotes"),
+        ("ref: {semver: \"\"}", "is not a range of versions (it is empty): write for example"),
+        ("ref: {semver: \"1.0 - 2.0\"}", "is not a range of versions"),
+        ("ref: {semver: latest}", "is not a range of versions"),
+        ("ref: {commit: 0a1b2c3}", "is not a commit id of 40"),
+        ("ref: {branch: main, depth: 1}", "the fields here are branch, semver, commit, tags"),
         ("ref: \"a..b\"", "not the name of a branch"),
         ("ref: -x", "not the name of a branch"),
         ("environments: [prod]", "there is no environment prod; there are production"),
@@ -276,4 +287,27 @@ fn load_names_the_file_and_the_secrets_that_cannot_be_read() {
     std::fs::write(dir.path().join("keys"), "").unwrap();
     let config = load(&path).unwrap();
     assert!(!format!("{config:?}").contains("s3cret"));
+}
+
+#[test]
+fn a_source_and_an_environment_say_what_they_follow() {
+    let id = "0123456789abcdef0123456789abcdef01234567";
+    for (written, name) in [
+        ("ref: {branch: refs/heads/main}".to_owned(), "main".to_owned()),
+        ("ref: {semver: \" >=1.2 <2 \"}".to_owned(), "tags * >=1.2 <2".to_owned()),
+        (
+            "ref: {semver: \"1.x\", tags: \"refs/tags/payments/v*\"}".to_owned(),
+            "tags payments/v* 1.x".to_owned(),
+        ),
+        (format!("ref: {{commit: {id}}}"), format!("commit {id}")),
+    ] {
+        assert_eq!(source(&format!("url: x, {written}")).follow.to_string(), name, "{written}");
+        let environment =
+            format!("cluster: {{in_cluster: true}}\nenvironments: [{{name: a, namespace: a, {written}}}]");
+        let config = parse(&environment, Path::new("/")).unwrap();
+        assert_eq!(config.environments.values().next().unwrap().follow.as_ref().unwrap().to_string(), name);
+    }
+    let twice = "cluster: {in_cluster: true}\nenvironments: [{name: a, namespace: a, branch: b, ref: c}]";
+    let found = problems(twice).join("\n");
+    assert!(found.contains("environments[0].branch: ref says what is followed as well"), "{found}");
 }

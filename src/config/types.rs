@@ -10,6 +10,7 @@ use globset::GlobSet;
 use http::HeaderName;
 use url::Url;
 
+use super::follow::Follow;
 use super::secret::SecretRef;
 use super::template::{ImageTemplate, NamespaceTemplate};
 use crate::model::name::{EnvironmentName, Namespace, ServiceName, SourceName};
@@ -93,8 +94,8 @@ pub struct Environment {
     pub name: EnvironmentName,
     /// The rule for its namespaces.
     pub namespace: NamespaceTemplate,
-    /// The branch that it follows; `None`: the source's own.
-    pub branch: Option<String>,
+    /// What it follows; `None`: what the source follows.
+    pub follow: Option<Follow>,
     /// Whether a declaration that names no environments runs here.
     pub default: bool,
     /// Whether a namespace that is not there is created.
@@ -150,8 +151,8 @@ pub struct Source {
     pub name: SourceName,
     /// The repository.
     pub url: RepoUrl,
-    /// The branch, without `refs/heads/`.
-    pub branch: String,
+    /// What of it is followed.
+    pub follow: Follow,
     /// Where declarations are: globs relative to the repository's root, `*` within one segment, `**` over many.
     pub paths: Vec<String>,
     /// How the repository is asked.

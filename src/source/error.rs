@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::SecretError;
+use crate::config::{SecretError, TagRange};
+use crate::model::change::CommitId;
 
 /// An error of a foreign crate, boxed.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -53,6 +54,47 @@ pub enum GitError {
     /// The branch is not there.
     #[error("there is no branch {0}: nothing is deleted because of that")]
     NoBranch(String),
+    /// No tag of the form is in the range.
+    #[error("no {0} names a commit: nothing is deleted because of that")]
+    NoTag(TagRange),
+    /// The tag that is deployed is not the highest any more, because it is gone.
+    #[error(
+        "the tag {gone} is gone: its version stays and nothing older is taken. Push the tag again or a higher one; to go back on purpose write ref: {{semver: \"={}\"}}",
+        now.as_deref().unwrap_or("1.2.3")
+    )]
+    TagGone {
+        /// The tag.
+        gone: String,
+        /// The highest version that is left.
+        now: Option<String>,
+    },
+    /// The tag that is deployed names another commit now.
+    #[error(
+        "the tag {tag} was moved from {from} to {to}: what it named stays. Give the new commit a tag of its own; a tag that moves is not taken"
+    )]
+    TagMoved {
+        /// The tag.
+        tag: String,
+        /// The commit that it named, cut.
+        from: String,
+        /// The commit that it names, cut.
+        to: String,
+    },
+    /// There are more tags than are looked through.
+    #[error(
+        "there are more than {limit} tags {pattern}: narrow them down, for example tags: \"payments/v*\" under ref"
+    )]
+    TooManyTags {
+        /// The form of the tags.
+        pattern: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// The pinned commit cannot be had.
+    #[error(
+        "the commit {0} is not given: either the repository does not have it, or its server gives no commit by its id alone. Push a tag that names it and write ref: {{semver: \"=1.2.3\"}}"
+    )]
+    NoCommit(CommitId),
     /// Objects are missing or damaged.
     #[error("the repository's objects cannot be read")]
     Corrupt(#[source] Cause),
@@ -123,6 +165,11 @@ impl GitError {
             | Self::NotFound
             | Self::Redirected { .. }
             | Self::NoBranch(_)
+            | Self::NoTag(_)
+            | Self::TagGone { .. }
+            | Self::TagMoved { .. }
+            | Self::TooManyTags { .. }
+            | Self::NoCommit(_)
             | Self::TooLarge { .. }
             | Self::NotPlain { .. }
             | Self::Untrusted { .. }

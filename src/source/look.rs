@@ -17,6 +17,8 @@ use crate::model::name::{ReleaseKey, ServiceName};
 /// What became of a branch in one look.
 pub(super) struct BranchLook<'a> {
     pub(super) name: &'a str,
+    /// The tag that was last taken, where tags are followed.
+    pub(super) tag: Option<&'a str>,
     pub(super) branch: &'a Branch,
     /// Why it could not be read; the branch is then as it was.
     pub(super) error: Option<String>,
@@ -86,14 +88,17 @@ impl Memory {
             self.gather(look, trouble, &mut gathered);
         }
         self.keep_vanished(branches, &mut gathered);
-        let commit =
-            branches.iter().find(|look| look.name == source.branch).and_then(|look| look.branch.head);
+        let follow = source.follow.to_string();
+        let own = branches.iter().find(|look| look.name == follow);
+        let tag = own.and_then(|look| look.tag).map(str::to_owned);
+        let commit = own.and_then(|look| look.branch.head);
         let commit = commit.and_then(|id| id.to_string().parse::<CommitId>().ok());
         self.note_commits(branches, now);
         let status = SourceStatus {
             source: source.name.clone(),
             repository: source.url.to_string(),
-            branch: source.branch.clone(),
+            branch: follow,
+            tag,
             commit: commit.clone(),
             looked_at: now,
             changed_at: self.changed_at,
@@ -193,7 +198,7 @@ impl Memory {
             let commit = head.map(|id| id.to_string());
             let path = &release.path;
             let reason = format!(
-                "{path} no longer declares {key} on the branch {}: the last good version stays and nothing is deleted",
+                "{path} no longer declares {key} on {}: the last good version stays and nothing is deleted",
                 release.branch
             );
             gathered.problem(Some(path), commit.as_deref(), &reason);

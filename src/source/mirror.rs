@@ -1,10 +1,10 @@
-//! A bare mirror of a remote repository in the cache: exactly the tracked branches, no tags, shallow. It holds nothing that a fetch
-//! cannot bring back.
+//! A bare mirror of a remote repository in the cache: exactly what is followed, shallow. It holds nothing that a fetch cannot bring
+//! back.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use gix::bstr::ByteSlice;
+use bytes::Bytes;
 use gix::protocol::transport::Protocol;
 use gix::protocol::transport::client::blocking_io::http::Transport;
 use gix::remote::fetch::{Shallow, Status, Tags};
@@ -16,14 +16,17 @@ use super::error::GitError;
 use super::history::HISTORY_LIMIT;
 use super::network::Network;
 use super::poll;
-use super::store::BranchHeads;
-use super::transport::Client;
-use crate::config::Credentials;
+use super::refs::{self, Tip, Tips};
+use super::store::only_commits;
+use super::transport::{Client, Known};
+use crate::config::{Credentials, Follow};
 
 /// Commits that the first fetch brings.
 const FIRST_DEPTH: u32 = 32;
 /// Looks by gix alone after the one in which a server surprised us: it may be of another kind, or have had a bad day.
 const REST: u8 = 10;
+/// Where pinned commits stand among the mirror's refs.
+const PINNED: &str = "refs/idp/pinned/";
 /// Packs after which a mirror is made anew: each fetch leaves one.
 const PACKS_LIMIT: usize = 50;
 
@@ -34,15 +37,21 @@ pub(super) struct Mirror {
     credentials: Option<Credentials>,
     folder: PathBuf,
     depth: u32,
+    /// What was last fetched, as refspecs.
+    specs: Vec<String>,
     short: ShortWay,
 }
 
-/// Whether a server can be asked for its heads by one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A ref and the commit that it names.
+type Listed = (Vec<u8>, ObjectId);
+
+/// Whether a server can be asked for its refs by one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum ShortWay {
     /// Not before gix listed refs by protocol v2, which tells that the server speaks it.
     Unknown,
-    Open,
+    /// Yes; and this is what the server says of itself, which gix need not ask again.
+    Open(Bytes),
     /// Not for so many looks.
     Resting(u8),
 }
@@ -50,55 +59,80 @@ enum ShortWay {
 impl Mirror {
     /// Names a mirror; touches nothing yet.
     pub(super) fn new(url: Url, credentials: Option<Credentials>, folder: PathBuf) -> Self {
-        Self { url, credentials, folder, depth: FIRST_DEPTH, short: ShortWay::Unknown }
+        Self { url, credentials, folder, depth: FIRST_DEPTH, specs: Vec::new(), short: ShortWay::Unknown }
     }
 
-    /// Tells by one request whether the branches still have these heads; `false` also where that way is not open or surprises:
-    /// then [`Self::update`] has to look.
-    pub(super) fn unmoved(&mut self, heads: &BranchHeads, network: &mut Network) -> Result<bool, GitError> {
+    /// Asks by one request where all that is followed points; by none where that cannot move. `None` where that way is not open or
+    /// surprises: then [`Self::objects`] has to ask.
+    pub(super) fn tips(
+        &mut self,
+        follows: &[Follow],
+        network: &mut Network,
+    ) -> Result<Option<Tips>, GitError> {
+        if follows.iter().all(|follow| matches!(follow, Follow::Commit(_))) {
+            return refs::tips(follows, []).map(Some);
+        }
         match self.short {
-            ShortWay::Open => {}
-            ShortWay::Unknown => return Ok(false),
+            ShortWay::Open(_) => {}
+            ShortWay::Unknown => return Ok(None),
             ShortWay::Resting(looks) => {
                 self.short = if looks > 1 { ShortWay::Resting(looks - 1) } else { ShortWay::Unknown };
-                return Ok(false);
+                return Ok(None);
             }
         }
         network.authorize(self.credentials.as_ref())?;
-        match poll::ask(&self.url, heads, network) {
-            Ok(now) => Ok(now == *heads),
+        match poll::ask(&self.url, follows, network) {
+            Ok(tips) => Ok(Some(tips)),
             Err(error) if error.is_surprise() => {
-                self.short = ShortWay::Resting(REST);
-                tracing::debug!(error = error.sentence(), "asked again in full");
-                Ok(false)
+                self.surprised(&error);
+                Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Asks for the branches' heads and fetches what is not here yet.
-    pub(super) fn update(
+    fn surprised(&mut self, error: &GitError) {
+        self.short = ShortWay::Resting(REST);
+        tracing::debug!(error = error.sentence(), "asked again in full");
+    }
+
+    /// Fetches what is not here yet of `tips`, which [`Self::tips`] told, else of what the server lists now.
+    pub(super) fn objects(
         &mut self,
-        branches: &[String],
+        follows: &[Follow],
+        tips: Option<Tips>,
         network: &mut Network,
-    ) -> Result<(Repository, BranchHeads), GitError> {
+    ) -> Result<(Repository, Tips), GitError> {
         if self.packs() > PACKS_LIMIT {
             self.discard()?;
         }
         let repo = self.repository()?;
-        let heads = self.fetch(&repo, branches, network, false)?;
-        Ok((repo, heads))
+        network.authorize(self.credentials.as_ref())?;
+        let tips = match tips {
+            Some(tips) => match self.fetch_known(&repo, &tips, network) {
+                Err(error @ (GitError::Fetch(_) | GitError::Status(_))) => {
+                    self.surprised(&error);
+                    self.fetch_listed(&repo, follows, network)?
+                }
+                fetched => fetched.map(|()| tips)?,
+            },
+            None => self.fetch_listed(&repo, follows, network)?,
+        };
+        self.fetch_pinned(&repo, &tips, follows, network)?;
+        let tips = only_commits(&repo, tips, follows);
+        Ok((repo, tips))
     }
 
     /// Doubles the history that is here; `false` at the limit.
-    pub(super) fn deepen(&mut self, branches: &[String], network: &mut Network) -> Result<bool, GitError> {
+    pub(super) fn deepen(&mut self, network: &mut Network) -> Result<bool, GitError> {
         let limit = u32::try_from(HISTORY_LIMIT).unwrap_or(u32::MAX);
-        if self.depth >= limit {
+        if self.depth >= limit || self.specs.is_empty() {
             return Ok(false);
         }
         self.depth = self.depth.saturating_mul(2).min(limit);
         let repo = self.repository()?;
-        self.fetch(&repo, branches, network, true)?;
+        let specs = self.specs.clone();
+        self.fetch(&repo, &specs, None, network, &|_| true)?;
         Ok(true)
     }
 
@@ -131,17 +165,96 @@ impl Mirror {
         made.map(Repository::from).map_err(|error| GitError::Cache(error.into()))
     }
 
+    /// Fetches tips that are known, without asking for them again.
+    fn fetch_known(&mut self, repo: &Repository, tips: &Tips, network: &mut Network) -> Result<(), GitError> {
+        let there = tips.iter().filter_map(|(name, tip)| Some((name, tip.as_ref()?)));
+        let refs: Vec<(String, &Tip)> =
+            there.filter_map(|(name, tip)| Some((tip.full_name(name)?, tip))).collect();
+        self.specs = refs.iter().map(|(name, _)| format!("+{name}:{name}")).collect();
+        let ShortWay::Open(greeting) = &self.short else { return Ok(()) };
+        if refs.iter().all(|(_, tip)| is_here(repo, tip.id)) {
+            return Ok(());
+        }
+        let known = Known { greeting: greeting.clone(), refs: poll::listed(&refs).into() };
+        let specs = self.specs.clone();
+        self.fetch(repo, &specs, Some(known), network, &|_| true).map(drop)
+    }
+
+    /// Has gix ask for everything, and fetches what is not here.
+    fn fetch_listed(
+        &mut self,
+        repo: &Repository,
+        follows: &[Follow],
+        network: &mut Network,
+    ) -> Result<Tips, GitError> {
+        // The tags are listed first: only the highest is fetched.
+        let globs = follows.iter().filter_map(|follow| match follow {
+            Follow::Tags(range) => Some(format!("+{0}{1}:{0}{1}", refs::TAGS, range.pattern())),
+            Follow::Branch(_) | Follow::Commit(_) => None,
+        });
+        let globs: Vec<String> = globs.collect();
+        let mut found = Tips::new();
+        if !globs.is_empty() {
+            let listed = self.fetch(repo, &globs, None, network, &|_| false)?;
+            found = refs::tips(follows, listed.iter().map(|(name, id)| (name.as_slice(), *id)))?;
+        }
+        let spec = |follow: &Follow| match follow {
+            Follow::Branch(name) => Some(format!("+{0}{name}:{0}{name}", refs::HEADS)),
+            Follow::Tags(_) => {
+                let name = found.get(&follow.to_string())?.as_ref()?.full_name("")?;
+                Some(format!("+{name}:{name}"))
+            }
+            Follow::Commit(_) => None,
+        };
+        let specs: Vec<String> = follows.iter().filter_map(spec).collect();
+        self.specs.clone_from(&specs);
+        if specs.is_empty() {
+            return refs::tips(follows, []);
+        }
+        let missing = |listed: &[Listed]| listed.iter().any(|(_, id)| !is_here(repo, *id));
+        let listed = self.fetch(repo, &specs, None, network, &missing)?;
+        refs::tips(follows, listed.iter().map(|(name, id)| (name.as_slice(), *id)))
+    }
+
+    /// Fetches pinned commits that are not here, by their ids. What is refused is not there afterwards.
+    fn fetch_pinned(
+        &mut self,
+        repo: &Repository,
+        tips: &Tips,
+        follows: &[Follow],
+        network: &mut Network,
+    ) -> Result<(), GitError> {
+        for follow in follows.iter().filter(|follow| matches!(follow, Follow::Commit(_))) {
+            let Some(Some(Tip { id, .. })) = tips.get(&follow.to_string()) else { continue };
+            let spec = format!("+{id}:{PINNED}{id}");
+            if !is_here(repo, *id) {
+                // The second asks for no ref: without a prefix a server lists them all.
+                let specs = [spec.clone(), format!("+{PINNED}none:{PINNED}none")];
+                match self.fetch(repo, &specs, None, network, &|_| true) {
+                    // A server that speaks protocol v2 says "not our ref"; how, is not written down anywhere.
+                    Err(GitError::Fetch(error)) => {
+                        tracing::debug!(%error, commit = %id, "not fetched by its id");
+                    }
+                    fetched => {
+                        fetched?;
+                    }
+                }
+            }
+            self.specs.push(spec);
+        }
+        Ok(())
+    }
+
+    /// Fetches refspecs, if `wanted` of the refs that are listed; returns those, each with the commit that it names.
     fn fetch(
         &mut self,
         repo: &Repository,
-        branches: &[String],
+        specs: &[String],
+        known: Option<Known>,
         network: &mut Network,
-        always: bool,
-    ) -> Result<BranchHeads, GitError> {
-        network.authorize(self.credentials.as_ref())?;
+        wanted: &dyn Fn(&[Listed]) -> bool,
+    ) -> Result<Vec<Listed>, GitError> {
         let own = |error: gix::Error| GitError::Fetch(error.into());
-        let specs = branches.iter().map(|branch| format!("+refs/heads/{branch}:refs/heads/{branch}"));
-        let specs: Vec<String> = specs.collect();
         let remote = repo
             .remote_at(self.url.as_str())
             .and_then(|remote| {
@@ -150,17 +263,22 @@ impl Mirror {
             .map_err(own)?
             .with_fetch_tags(Tags::None);
         let url = gix::url::parse(self.url.as_str()).map_err(own)?;
-        let transport = Transport::new_http(Client(network.clone()), url, Protocol::V2, false);
+        let client = Client { network: network.clone(), known };
+        let transport = Transport::new_http(client, url, Protocol::V2, false);
         let connection = remote.to_connection_with_transport(transport).with_credentials(|_| Ok(None));
         let asked = connection.prepare_fetch(gix::progress::Discard, ref_map::Options::default());
         let prepared = asked.map_err(|error| network.error(error))?;
         if self.short == ShortWay::Unknown && network.lists() {
-            self.short = ShortWay::Open;
+            self.short = ShortWay::Open(network.greeting().into());
         }
-        let heads = listed(branches, &prepared.ref_map().remote_refs);
-        let here = |id: &ObjectId| repo.find_commit(*id).is_ok();
-        if heads.values().all(Option::is_none) || (!always && heads.values().flatten().all(here)) {
-            return Ok(heads);
+        let pair = |reference: &gix::protocol::handshake::Ref| {
+            let (name, id, peeled) = reference.unpack();
+            Some((name.to_vec(), peeled.or(id)?.to_owned()))
+        };
+        let listed: Vec<_> = prepared.ref_map().remote_refs.iter().filter_map(pair).collect();
+        let none = prepared.ref_map().mappings.is_empty();
+        if none || !wanted(&listed) {
+            return Ok(listed);
         }
         let depth = NonZeroU32::new(self.depth).unwrap_or(NonZeroU32::MIN);
         let received = prepared
@@ -170,19 +288,10 @@ impl Mirror {
         if matches!(received.status, Status::Change { .. }) {
             network.fetches += 1;
         }
-        Ok(heads)
+        Ok(listed)
     }
 }
 
-/// Picks the tracked branches out of what the server listed.
-fn listed(branches: &[String], refs: &[gix::protocol::handshake::Ref]) -> BranchHeads {
-    let mut heads: BranchHeads = branches.iter().map(|branch| (branch.clone(), None)).collect();
-    for reference in refs {
-        let (name, id, peeled) = reference.unpack();
-        let name = name.to_str().ok().and_then(|name| name.strip_prefix("refs/heads/"));
-        if let Some(head) = name.and_then(|name| heads.get_mut(name)) {
-            *head = peeled.or(id).map(gix::oid::to_owned);
-        }
-    }
-    heads
+fn is_here(repo: &Repository, id: ObjectId) -> bool {
+    repo.find_commit(id).is_ok()
 }

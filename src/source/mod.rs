@@ -11,6 +11,8 @@ mod find;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod follow_tests;
+#[cfg(test)]
 mod forge;
 mod hint;
 mod history;
@@ -24,6 +26,7 @@ mod network;
 mod page;
 mod poll;
 mod reader;
+mod refs;
 #[cfg(test)]
 mod remote_tests;
 mod report;

@@ -24,6 +24,8 @@ pub(super) const LOOK_DEADLINE: Duration = Duration::from_mins(1);
 const SHORT_DEADLINE: Duration = Duration::from_secs(15);
 /// The longest that a server is left alone for its asking.
 const QUIET_LIMIT: u64 = 3_600;
+/// Longest greeting that is kept, in bytes: that of protocol v2 is some 200, an older one lists all refs.
+const GREETING_LIMIT: usize = 16 << 10;
 /// Connections to one host that are kept open for the next look.
 const IDLE_CONNECTIONS: usize = 4;
 
@@ -48,6 +50,7 @@ struct Told {
     requests: u64,
     bytes: u64,
     lists: bool,
+    greeting: Vec<u8>,
     error: Option<GitError>,
 }
 
@@ -121,6 +124,19 @@ impl Network {
     /// Notes that gix asks the server for refs by protocol v2.
     pub(super) fn note_listing(&self) {
         self.told().lists = true;
+    }
+
+    /// Returns what the server said of itself in this look; nothing where gix did not ask it.
+    pub(super) fn greeting(&self) -> Vec<u8> {
+        self.told().greeting.clone()
+    }
+
+    /// Notes what the server says of itself.
+    pub(super) fn note_greeting(&self, part: &[u8]) {
+        let greeting = &mut self.told().greeting;
+        if greeting.len() + part.len() <= GREETING_LIMIT {
+            greeting.extend_from_slice(part);
+        }
     }
 
     /// Returns what went wrong in the transport, else what gix says.

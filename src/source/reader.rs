@@ -11,17 +11,21 @@ use super::find::Finder;
 use super::look::{BranchLook, Memory};
 use super::network::{LOOK_DEADLINE, Network};
 use super::poll::Word;
+use super::refs::{Tip, Tips};
 use super::report::{Compose, LookStats, SourceReport, Trigger};
-use super::store::{BranchHeads, Store};
+use super::store::Store;
 use super::tree::Budget;
 use super::trust::Trust;
-use crate::config::{Environment, Source};
+use crate::config::{Environment, Follow, Source};
 use crate::model::name::EnvironmentName;
 
-/// A branch that is tracked, and the environments that follow it.
+/// Something that is followed, and the environments that follow it.
 #[derive(Debug)]
 struct Tracked {
+    follow: Follow,
     environments: Vec<EnvironmentName>,
+    /// The tag that was last taken, with its commit.
+    tag: Option<(String, ObjectId)>,
     state: Branch,
     error: Option<String>,
     /// The head that is not taken because of its signature.
@@ -31,8 +35,36 @@ struct Tracked {
 }
 
 impl Tracked {
+    fn new(follow: Follow) -> Self {
+        let state = Branch::default();
+        Self { follow, environments: Vec::new(), tag: None, state, error: None, refused: None, signed: None }
+    }
+
+    /// Judges where it points now: a tag that is taken does not move, and nothing older is taken in its place.
+    fn moves_to(&self, tip: Option<&Tip>) -> Result<ObjectId, GitError> {
+        if let (Follow::Tags(range), Some((tag, id))) = (&self.follow, &self.tag) {
+            let version = |tag: &str| range.version(tag);
+            let now = tip.and_then(|tip| tip.tag.as_deref());
+            if now.is_none_or(|now| version(now) < version(tag)) {
+                let now = now.and_then(version).map(|version| version.to_string());
+                return Err(GitError::TagGone { gone: tag.clone(), now });
+            }
+            if let Some(moved) = tip.filter(|tip| tip.tag.as_ref() == Some(tag) && tip.id != *id) {
+                let cut = |id: &ObjectId| id.to_hex_with_len(10).to_string();
+                return Err(GitError::TagMoved { tag: tag.clone(), from: cut(id), to: cut(&moved.id) });
+            }
+        }
+        match (tip, &self.follow) {
+            (Some(tip), _) => Ok(tip.id),
+            (None, Follow::Branch(name)) => Err(GitError::NoBranch(name.clone())),
+            (None, Follow::Tags(range)) => Err(GitError::NoTag(range.clone())),
+            (None, Follow::Commit(id)) => Err(GitError::NoCommit(id.clone())),
+        }
+    }
+
     fn look<'a>(&'a self, name: &'a str) -> BranchLook<'a> {
-        BranchLook { name, branch: &self.state, error: self.error.clone(), refused: self.refused }
+        let tag = self.tag.as_ref().map(|(tag, _)| tag.as_str());
+        BranchLook { name, tag, branch: &self.state, error: self.error.clone(), refused: self.refused }
     }
 
     /// Asks whether a head is signed by a trusted key now, and notes why it is not.
@@ -53,12 +85,13 @@ pub(super) struct Reader {
     compose: Compose,
     finder: Finder,
     claimable: Vec<EnvironmentName>,
+    /// By the name of what is followed.
     tracked: BTreeMap<String, Tracked>,
     trust: Option<Trust>,
     store: Store,
     memory: Memory,
-    /// The heads that the last look found, if it left nothing to be tried again.
-    settled: Option<BranchHeads>,
+    /// The tips that the last look found, if it left nothing to be tried again.
+    settled: Option<Tips>,
     /// Failures of a fetch in a row whose cause nobody named: the mirror may be damaged.
     unexplained: u32,
 }
@@ -82,20 +115,14 @@ impl Reader {
     ) -> Result<Self, Cause> {
         let claimed =
             environments.iter().filter(|environment| source.may_claim_environment(&environment.name));
-        let mut tracked: BTreeMap<String, Tracked> = BTreeMap::new();
-        let empty = || Tracked {
-            environments: Vec::new(),
-            state: Branch::default(),
-            error: None,
-            refused: None,
-            signed: None,
-        };
-        tracked.insert(source.branch.clone(), empty());
+        let own = source.follow.clone();
+        let mut tracked = BTreeMap::from([(own.to_string(), Tracked::new(own))]);
         let mut claimable = Vec::new();
         for environment in claimed {
-            let branch = environment.branch.as_ref().unwrap_or(&source.branch);
-            let branch = tracked.entry(branch.clone()).or_insert_with(empty);
-            branch.environments.push(environment.name.clone());
+            let follow = environment.follow.as_ref().unwrap_or(&source.follow);
+            let followed = tracked.entry(follow.to_string());
+            let followed = followed.or_insert_with(|| Tracked::new(follow.clone()));
+            followed.environments.push(environment.name.clone());
             claimable.push(environment.name.clone());
         }
         Ok(Self {
@@ -116,7 +143,7 @@ impl Reader {
     pub(super) fn look(&mut self, mut network: Network, trigger: Trigger) -> Looked {
         let before = self.heads();
         let mut stats = LookStats::default();
-        let failed = self.read(&mut network, trigger, &mut stats).err();
+        let failed = self.read(&mut network, &mut stats).err();
         stats.fetches = network.fetches;
         stats.requests = network.requests();
         stats.bytes = network.bytes();
@@ -137,43 +164,37 @@ impl Reader {
         self.memory.report(&self.source, &looks, trouble, (trigger, stats, super::now()))
     }
 
-    fn heads(&self) -> BranchHeads {
+    fn heads(&self) -> BTreeMap<String, Option<ObjectId>> {
         self.tracked.iter().map(|(name, tracked)| (name.clone(), tracked.state.head)).collect()
     }
 
-    fn read(
-        &mut self,
-        network: &mut Network,
-        trigger: Trigger,
-        stats: &mut LookStats,
-    ) -> Result<(), GitError> {
+    fn read(&mut self, network: &mut Network, stats: &mut LookStats) -> Result<(), GitError> {
         let settled = self.settled.take();
-        // After a hint the heads have probably moved: then the short way would be a detour.
-        if let Some(heads) = settled.filter(|_| trigger == Trigger::Poll)
-            && self.store.unmoved(&heads, network)?
-        {
+        let follows: Vec<Follow> = self.tracked.values().map(|tracked| tracked.follow.clone()).collect();
+        let told = self.store.tips(&follows, network)?;
+        if told.is_some() && told == settled {
             self.unexplained = 0;
             self.trust_again();
-            self.settled = Some(heads);
+            self.settled = settled;
             return Ok(());
         }
-        let branches: Vec<String> = self.tracked.keys().cloned().collect();
-        let (mut repo, heads) = self.store.update(&branches, network)?;
+        let (mut repo, tips) = self.store.objects(&follows, told, network)?;
         repo.object_cache_size_if_unset(4 << 20);
         let keys = self.refresh_keys();
         let mut budget = Budget::new(LOOK_DEADLINE, network.interrupt.clone());
-        for branch in &branches {
-            let head = heads.get(branch).copied().flatten();
-            if !self.trusted(&repo, (branch, head), &keys)? {
+        for (name, tip) in &tips {
+            let head = tip.as_ref().map(|tip| tip.id);
+            if !self.trusted(&repo, (name, head), &keys)? {
                 continue;
             }
-            self.advance(&repo, (branch, head), &branches, network, &mut budget, stats)?;
+            self.advance(&repo, (name, tip.as_ref()), network, &mut budget, stats)?;
         }
         self.unexplained = 0;
-        let read = |(branch, head): (&String, &Option<ObjectId>)| {
-            head.is_none() || self.tracked.get(branch).is_some_and(|tracked| tracked.state.head == *head)
+        let read = |(name, tip): (&String, &Option<Tip>)| {
+            let head = tip.as_ref().map(|tip| tip.id);
+            head.is_none() || self.tracked.get(name).is_some_and(|tracked| tracked.state.head == head)
         };
-        self.settled = heads.iter().all(read).then_some(heads);
+        self.settled = tips.iter().all(read).then_some(tips);
         Ok(())
     }
 
@@ -218,17 +239,19 @@ impl Reader {
     fn advance(
         &mut self,
         repo: &Repository,
-        (branch, head): (&String, Option<ObjectId>),
-        branches: &[String],
+        (name, tip): (&String, Option<&Tip>),
         network: &mut Network,
         budget: &mut Budget,
         stats: &mut LookStats,
     ) -> Result<(), GitError> {
-        let Some(tracked) = self.tracked.get_mut(branch) else { return Ok(()) };
-        let Some(head) = head else {
-            (tracked.refused, tracked.signed) = (None, None);
-            tracked.error = Some(GitError::NoBranch(branch.clone()).sentence());
-            return Ok(());
+        let Some(tracked) = self.tracked.get_mut(name) else { return Ok(()) };
+        let head = match tracked.moves_to(tip) {
+            Ok(head) => head,
+            Err(error) => {
+                (tracked.refused, tracked.signed) = (None, None);
+                tracked.error = Some(error.sentence());
+                return Ok(());
+            }
         };
         let context = Context {
             source: &self.source,
@@ -238,10 +261,13 @@ impl Reader {
             claimable: &self.claimable,
         };
         let store = &mut self.store;
-        let mut deepen = || store.deepen(branches, network);
+        let mut deepen = || store.deepen(network);
         tracked.error = None;
         match tracked.state.advance(&context, repo, head, &mut deepen, budget) {
-            Ok(rendered) => stats.rendered += rendered,
+            Ok(rendered) => {
+                stats.rendered += rendered;
+                tracked.tag = tip.and_then(|tip| Some((tip.tag.clone()?, tip.id)));
+            }
             Err(error @ (GitError::TooLarge { .. } | GitError::NotPlain { .. })) => {
                 tracked.error = Some(error.sentence());
             }

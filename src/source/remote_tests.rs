@@ -20,7 +20,7 @@ async fn a_push_is_one_fetch_and_an_idle_look_is_none() {
     running.hint.send(Trigger::Webhook);
     let report = running.next().await;
     assert_eq!((report.stats.fetches, forge.packs()), (0, 1));
-    assert_eq!(forge.requests() - before, 2, "capabilities, refs");
+    assert_eq!(forge.requests() - before, 1, "refs");
     assert!(!report.status_changed && report.heads.releases.is_empty());
 
     let second = repo.publish(&[("x", "2")]);

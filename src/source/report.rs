@@ -140,8 +140,11 @@ pub struct SourceStatus {
     pub source: SourceName,
     /// The repository's address, without credentials.
     pub repository: String,
-    /// The branch.
+    /// What is followed: a branch, or `tags FORM RANGE`, or `commit ID`.
     pub branch: String,
+    /// The tag that was last taken, where tags are followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// Its commit at the last good look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitId>,

@@ -1,18 +1,16 @@
 //! Where the objects of a source are: a local repository is read where it is, a remote one through a bare mirror in the cache. A
 //! mirror can be deleted at any time; one that is damaged is made anew.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gix::bstr::ByteSlice;
 use gix::{ObjectId, Repository};
 
 use super::error::GitError;
 use super::mirror::Mirror;
 use super::network::Network;
-use crate::config::{RepoUrl, Source};
-
-/// The heads of the tracked branches; `None`: there is no such branch.
-pub(super) type BranchHeads = BTreeMap<String, Option<ObjectId>>;
+use super::refs::{HEADS, TAGS, Tip, Tips, highest};
+use crate::config::{Follow, RepoUrl, Source};
 
 /// The objects of a source.
 #[derive(Debug)]
@@ -35,35 +33,41 @@ impl Store {
         }
     }
 
-    /// Tells whether branches surely still have these heads, where that is cheaper than [`Self::update`].
-    pub(super) fn unmoved(&mut self, heads: &BranchHeads, network: &mut Network) -> Result<bool, GitError> {
+    /// Returns the tips of what is followed where they can be had by one request, to be held against those of the last look; `None`
+    /// where [`Self::objects`] finds them as cheaply.
+    pub(super) fn tips(
+        &mut self,
+        follows: &[Follow],
+        network: &mut Network,
+    ) -> Result<Option<Tips>, GitError> {
         match self {
-            Self::Local(_) => Ok(false),
-            Self::Remote(mirror) => mirror.unmoved(heads, network),
+            Self::Local(_) => Ok(None),
+            Self::Remote(mirror) => mirror.tips(follows, network),
         }
     }
 
-    /// Returns the heads of branches, their objects at hand.
-    pub(super) fn update(
+    /// Returns the tips of what is followed, their objects at hand; `tips` are those of [`Self::tips`].
+    pub(super) fn objects(
         &mut self,
-        branches: &[String],
+        follows: &[Follow],
+        told: Option<Tips>,
         network: &mut Network,
-    ) -> Result<(Repository, BranchHeads), GitError> {
+    ) -> Result<(Repository, Tips), GitError> {
         match self {
             Self::Local(path) => {
                 let repo = open(path)?;
-                let heads = heads(&repo, branches)?;
-                Ok((repo, heads))
+                let tips = tips(&repo, follows)?;
+                Ok((repo, tips))
             }
-            Self::Remote(mirror) => mirror.update(branches, network),
+            Self::Remote(mirror) => mirror.objects(follows, told, network),
         }
     }
 
-    /// Fetches more history; `false` if there is no more to be had.
-    pub(super) fn deepen(&mut self, branches: &[String], network: &mut Network) -> Result<bool, GitError> {
+    /// Fetches more history of what was last fetched; `false` if there is no more to be had.
+    pub(super) fn deepen(&mut self, network: &mut Network) -> Result<bool, GitError> {
         match self {
             Self::Local(_) => Ok(false),
-            Self::Remote(mirror) => mirror.deepen(branches, network),
+            Self::Remote(mirror) => mirror.deepen(network),
         }
     }
 
@@ -84,14 +88,53 @@ fn open(path: &Path) -> Result<Repository, GitError> {
     gix::open_opts(path, gix::open::Options::isolated()).map_err(GitError::corrupt)
 }
 
-/// Reads the heads of branches.
-fn heads(repo: &Repository, branches: &[String]) -> Result<BranchHeads, GitError> {
-    let mut heads = BranchHeads::new();
-    for branch in branches {
-        let name = format!("refs/heads/{branch}");
-        let mut reference = repo.try_find_reference(name.as_str()).map_err(GitError::corrupt)?;
-        let id = reference.as_mut().map(gix::Reference::peel_to_id).transpose();
-        heads.insert(branch.clone(), id.map_err(GitError::corrupt)?.map(gix::Id::detach));
+/// Reads the tips of what is followed. Of tags only the highest is opened.
+fn tips(repo: &Repository, follows: &[Follow]) -> Result<Tips, GitError> {
+    let mut tips = Tips::new();
+    for follow in follows {
+        let tip = match follow {
+            Follow::Branch(branch) => {
+                peeled(repo, &format!("{HEADS}{branch}"))?.map(|id| Tip { id, tag: None })
+            }
+            Follow::Tags(range) => {
+                let prefix = format!("{TAGS}{}", range.prefix());
+                let refs = repo.references().map_err(GitError::corrupt)?;
+                let refs = refs.prefixed(prefix.as_str()).map_err(GitError::corrupt)?;
+                // One that cannot be read is not the highest.
+                let names: Vec<String> = refs
+                    .filter_map(|tag| Some(tag.ok()?.name().as_bstr().to_str().ok()?.to_owned()))
+                    .collect();
+                let names = names.iter().filter_map(|name| name.strip_prefix(TAGS));
+                match highest(range, names)? {
+                    Some(tag) => {
+                        peeled(repo, &format!("{TAGS}{tag}"))?.map(|id| Tip { id, tag: Some(tag.to_owned()) })
+                    }
+                    None => None,
+                }
+            }
+            Follow::Commit(id) => {
+                let id = ObjectId::from_hex(id.as_str().as_bytes()).map_err(GitError::corrupt)?;
+                Some(Tip { id, tag: None })
+            }
+        };
+        tips.insert(follow.to_string(), tip);
     }
-    Ok(heads)
+    Ok(only_commits(repo, tips, follows))
+}
+
+/// Takes away what names no commit that is here: a tag can name anything, and a pinned commit can be missing. A branch that does is
+/// damaged, which reading it will tell.
+pub(super) fn only_commits(repo: &Repository, mut tips: Tips, follows: &[Follow]) -> Tips {
+    for follow in follows.iter().filter(|follow| follow.branch().is_none()) {
+        if let Some(tip) = tips.get_mut(&follow.to_string()) {
+            tip.take_if(|tip| repo.find_commit(tip.id).is_err());
+        }
+    }
+    tips
+}
+
+fn peeled(repo: &Repository, name: &str) -> Result<Option<ObjectId>, GitError> {
+    let mut reference = repo.try_find_reference(name).map_err(GitError::corrupt)?;
+    let id = reference.as_mut().map(gix::Reference::peel_to_id).transpose();
+    Ok(id.map_err(GitError::corrupt)?.map(gix::Id::detach))
 }

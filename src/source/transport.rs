@@ -17,7 +17,20 @@ const PACK_LIMIT: u64 = 256 << 20;
 const LIST_LIMIT: u64 = 16 << 20;
 
 /// The transport's client for one connection.
-pub(super) struct Client(pub(super) Network);
+pub(super) struct Client {
+    pub(super) network: Network,
+    /// What gix would ask and is known already: it is asked of nobody.
+    pub(super) known: Option<Known>,
+}
+
+/// Answers of a server that speaks protocol v2.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    /// What it can do.
+    pub(super) greeting: Bytes,
+    /// The refs that matter.
+    pub(super) refs: Bytes,
+}
 
 type Shared = Arc<Mutex<Exchange>>;
 
@@ -29,9 +42,28 @@ struct Exchange {
     response: Option<reqwest::Response>,
     received: u64,
     limit: u64,
+    /// The answer to a request for refs, where it is known.
+    refs: Option<Bytes>,
+    /// What is left of an answer that is known.
+    known: Option<Bytes>,
+    /// The answer is what the server says of itself.
+    greets: bool,
 }
 
 impl Exchange {
+    /// Sends a request whose answer is not known.
+    fn send(&mut self) -> io::Result<()> {
+        if is_listing(&self.body)
+            && let Some(refs) = self.refs.take()
+        {
+            (self.request, self.known) = (None, Some(refs));
+        }
+        if self.known.is_none() {
+            self.response()?;
+        }
+        Ok(())
+    }
+
     fn response(&mut self) -> io::Result<&mut reqwest::Response> {
         if let Some(request) = self.request.take() {
             let body = std::mem::take(&mut self.body);
@@ -45,6 +77,11 @@ impl Exchange {
     }
 
     fn headers(&mut self) -> io::Result<Vec<u8>> {
+        self.send()?;
+        if self.known.is_some() {
+            let kind = if self.greets { "advertisement" } else { "result" };
+            return Ok(format!("content-type:application/x-git-upload-pack-{kind}\n").into_bytes());
+        }
         let mut lines = Vec::new();
         for (name, value) in self.response()?.headers() {
             lines.extend_from_slice(name.as_str().as_bytes());
@@ -56,9 +93,16 @@ impl Exchange {
     }
 
     fn chunk(&mut self) -> io::Result<Bytes> {
+        self.send()?;
+        if let Some(known) = &mut self.known {
+            return Ok(std::mem::take(known));
+        }
         let (network, limit, mut received) = (self.network.clone(), self.limit, self.received);
         let chunk = network.chunk(self.response()?, &mut received, limit);
         self.received = received;
+        if let (true, Ok(chunk)) = (self.greets, &chunk) {
+            self.network.note_greeting(chunk);
+        }
         chunk
     }
 }
@@ -162,9 +206,9 @@ impl Client {
             });
             headers.extend(parts);
         }
-        self.0.sign(&mut headers);
+        self.network.sign(&mut headers);
         let request = Some(request.headers(headers));
-        let network = self.0.clone();
+        let network = self.network.clone();
         Arc::new(Mutex::new(Exchange {
             network,
             request,
@@ -172,6 +216,9 @@ impl Client {
             response: None,
             received: 0,
             limit,
+            refs: self.known.as_ref().map(|known| known.refs.clone()),
+            known: None,
+            greets: false,
         }))
     }
 }
@@ -192,8 +239,12 @@ impl Http for Client {
         _base_url: &str,
         headers: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> gix::Result<GetResponse<HeaderLines, Body>> {
-        let exchange = self.exchange(self.0.client.get(url), LIST_LIMIT, headers);
-        locked(&exchange).response().map_err(gix::Error::from_error)?;
+        let exchange = self.exchange(self.network.client.get(url), LIST_LIMIT, headers);
+        let mut greeting = locked(&exchange);
+        greeting.greets = true;
+        greeting.known = self.known.as_ref().map(|known| known.greeting.clone());
+        greeting.send().map_err(gix::Error::from_error)?;
+        drop(greeting);
         let (headers, body) = answer(&exchange);
         Ok(GetResponse { headers, body })
     }
@@ -205,7 +256,7 @@ impl Http for Client {
         headers: impl IntoIterator<Item = impl AsRef<str>>,
         _body: PostBodyDataKind,
     ) -> gix::Result<PostResponse<HeaderLines, Body, PostBody>> {
-        let exchange = self.exchange(self.0.client.post(url), PACK_LIMIT, headers);
+        let exchange = self.exchange(self.network.client.post(url), PACK_LIMIT, headers);
         let (headers, body) = answer(&exchange);
         Ok(PostResponse { post_body: PostBody(exchange), headers, body })
     }

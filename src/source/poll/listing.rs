@@ -1,18 +1,36 @@
-//! The command `ls-refs` of Git's protocol v2, as gitprotocol-v2(5) and gitprotocol-common(5) describe it: what is asked for given
-//! branches, and what an answer says of them. Whatever is not exactly what the documents allow is an error: gix then asks instead.
+//! The command `ls-refs` of Git's protocol v2, as gitprotocol-v2(5) and gitprotocol-common(5) describe it: what is asked for what is
+//! followed, and the refs of an answer. Whatever is not exactly what the documents allow is an error: gix then asks instead.
+
+use std::collections::BTreeSet;
 
 use gix::ObjectId;
 
-use crate::source::store::BranchHeads;
+use crate::config::Follow;
+use crate::source::refs;
 
-/// Where branches stand among the refs.
-const HEADS: &str = "refs/heads/";
 /// Longest packet line, with the four digits of its length.
 const LINE_LIMIT: usize = 65_520;
-/// Most refs that an answer may list: a prefix also fits longer names.
-const REFS_LIMIT: usize = 1_000;
-/// Largest answer that is read, in bytes.
-pub(super) const ANSWER_LIMIT: u64 = 64 << 10;
+
+/// How much an answer may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes.
+    pub(super) bytes: u64,
+    /// Refs: a prefix also fits longer names.
+    pub(super) refs: usize,
+}
+
+impl Limits {
+    /// Where only branches are followed.
+    const BRANCHES: Self = Self { bytes: 64 << 10, refs: 1_000 };
+    /// Where tags are: their range is ours to judge, so that the server lists them all.
+    const TAGS: Self = Self { bytes: 4 << 20, refs: 20_000 };
+
+    /// Returns those for what is followed.
+    pub(super) fn of(follows: &[Follow]) -> Self {
+        if refs::any_tags(follows) { Self::TAGS } else { Self::BRANCHES }
+    }
+}
 
 /// Why an answer is not understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,21 +53,24 @@ pub(super) enum Surprise {
     /// The server says that it will not.
     #[error("the server refuses to list refs")]
     Refused,
-    /// A branch stands there twice.
-    #[error("the list of refs names a branch twice")]
+    /// A ref stands there twice.
+    #[error("the list of refs names a ref twice")]
     Twice,
     /// Too many refs.
-    #[error("the list of refs has more than {REFS_LIMIT} lines")]
-    TooMany,
+    #[error("the list of refs has more than {0} lines")]
+    TooMany(usize),
 }
 
-/// Returns the request for branches; `None` if a name does not fit into a line.
-pub(super) fn request<'a>(branches: impl IntoIterator<Item = &'a String>) -> Option<Vec<u8>> {
+/// Returns the request for what is followed; `None` if a name does not fit into a line.
+pub(super) fn request(follows: &[Follow]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     line(&mut body, "command=ls-refs\n")?;
     body.extend_from_slice(b"0001");
-    for branch in branches {
-        line(&mut body, &format!("ref-prefix {HEADS}{branch}\n"))?;
+    if refs::any_tags(follows) {
+        line(&mut body, "peel\n")?;
+    }
+    for prefix in follows.iter().filter_map(refs::prefix) {
+        line(&mut body, &format!("ref-prefix {prefix}\n"))?;
     }
     body.extend_from_slice(b"0000");
     Some(body)
@@ -64,26 +85,32 @@ fn line(body: &mut Vec<u8>, text: &str) -> Option<()> {
     Some(())
 }
 
-/// Returns what an answer says of branches; one that is not listed is not there.
-pub(super) fn heads<'a>(
-    branches: impl IntoIterator<Item = &'a String>,
-    answer: &[u8],
-) -> Result<BranchHeads, Surprise> {
-    let mut heads: BranchHeads = branches.into_iter().map(|branch| (branch.clone(), None)).collect();
+/// Returns the answer that lists these refs.
+pub(super) fn answer<'a>(refs: impl IntoIterator<Item = (&'a str, ObjectId)>) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, id) in refs {
+        // A name that came in a line fits into one.
+        line(&mut body, &format!("{id} {name}\n"));
+    }
+    body.extend_from_slice(b"0000");
+    body
+}
+
+/// Returns the refs of an answer, each with the commit that it names as far as the server says so.
+pub(super) fn refs(answer: &[u8], limit: usize) -> Result<Vec<(&[u8], ObjectId)>, Surprise> {
+    let (mut refs, mut names) = (Vec::new(), BTreeSet::new());
     let mut rest = answer;
-    for _ in 0..=REFS_LIMIT {
+    for _ in 0..=limit {
         let Some(line) = next(&mut rest)? else {
-            return if rest.is_empty() { Ok(heads) } else { Err(Surprise::Trailing) };
+            return if rest.is_empty() { Ok(refs) } else { Err(Surprise::Trailing) };
         };
         let (id, name) = reference(line)?;
-        let name = name.strip_prefix(HEADS.as_bytes()).and_then(|name| std::str::from_utf8(name).ok());
-        if let Some(head) = name.and_then(|name| heads.get_mut(name))
-            && head.replace(id).is_some()
-        {
+        if !names.insert(name) {
             return Err(Surprise::Twice);
         }
+        refs.push((name, id));
     }
-    Err(Surprise::TooMany)
+    Err(Surprise::TooMany(limit))
 }
 
 /// Takes the next packet line; `None` is the flush packet.
@@ -107,7 +134,7 @@ fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Surprise> {
     Ok(Some(line.strip_suffix(b"\n").unwrap_or(line)))
 }
 
-/// Splits `<id> SP <name>`, with attributes after another space.
+/// Splits `<id> SP <name>`, with attributes after another space, of which what a tag's object names counts.
 fn reference(line: &[u8]) -> Result<(ObjectId, &[u8]), Surprise> {
     if line.starts_with(b"ERR ") {
         return Err(Surprise::Refused);
@@ -118,11 +145,17 @@ fn reference(line: &[u8]) -> Result<(ObjectId, &[u8]), Surprise> {
     if name.is_empty() || name.iter().any(u8::is_ascii_control) {
         return Err(Surprise::Line);
     }
+    let id = object(id)?;
+    let peeled = parts.find_map(|part| part.strip_prefix(b"peeled:")).map(object).transpose()?;
+    Ok((peeled.unwrap_or(id), name))
+}
+
+fn object(id: &[u8]) -> Result<ObjectId, Surprise> {
     if id.len() != 40 {
         return Err(if id.iter().all(u8::is_ascii_hexdigit) { Surprise::Id } else { Surprise::Line });
     }
     match ObjectId::from_hex(id) {
-        Ok(id) if !id.is_null() => Ok((id, name)),
+        Ok(id) if !id.is_null() => Ok(id),
         _ => Err(Surprise::Id),
     }
 }
@@ -145,14 +178,16 @@ mod tests {
         answer
     }
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    const REFS_LIMIT: usize = Limits::BRANCHES.refs;
+
+    fn names(names: &[&str]) -> Vec<Follow> {
+        names.iter().map(|name| Follow::Branch((*name).to_owned())).collect()
     }
 
     fn read(answer: &[u8]) -> Result<Vec<(String, String)>, Surprise> {
-        let heads = heads(&names(&["main", "release"]), answer)?;
-        let shown = |id: Option<ObjectId>| id.map_or_else(|| "none".to_owned(), |id| id.to_string());
-        Ok(heads.into_iter().map(|(name, id)| (name, shown(id))).collect())
+        let tips = refs::tips(&names(&["main", "release"]), refs(answer, REFS_LIMIT)?).unwrap();
+        let shown = |tip: Option<refs::Tip>| tip.map_or_else(|| "none".to_owned(), |tip| tip.id.to_string());
+        Ok(tips.into_iter().map(|(name, tip)| (name, shown(tip))).collect())
     }
 
     #[test]
@@ -189,7 +224,8 @@ mod tests {
         }
         let sha256 = format!("{} refs/heads/main\n", "1".repeat(64));
         let long = vec![main.as_str(); REFS_LIMIT + 1];
-        let other = format!("{ONE} refs/heads/other\n");
+        let many: Vec<String> = (0..=REFS_LIMIT).map(|n| format!("{ONE} refs/heads/other-{n}\n")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
         for (answer, expected) in [
             (packets(&[&sha256]), Surprise::Id),
             (packets(&[&main.replace('1', "0")]), Surprise::Id),
@@ -205,7 +241,8 @@ mod tests {
             (packets(&["ERR upload-pack: not our ref\n"]), Surprise::Refused),
             (packets(&[&main, &main]), Surprise::Twice),
             (packets(&long), Surprise::Twice),
-            (packets(&vec![other.as_str(); REFS_LIMIT + 1]), Surprise::TooMany),
+            (packets(&many), Surprise::TooMany(REFS_LIMIT)),
+            (packets(&[&format!("{ONE} refs/tags/v1 peeled:{}\n", "g".repeat(40))]), Surprise::Id),
             ([&good[..], b"0000"].concat(), Surprise::Trailing),
             ([&good[..], b"\n"].concat(), Surprise::Trailing),
             (b"0001".to_vec(), Surprise::Length),

@@ -17,12 +17,20 @@ use url::Url;
 
 use super::error::GitError;
 use super::network::Network;
-use super::store::BranchHeads;
+use super::refs::{self, Tip, Tips};
+use crate::config::Follow;
 
-/// Asks by one request which heads the branches of `known` have now.
-pub(super) fn ask(url: &Url, known: &BranchHeads, network: &Network) -> Result<BranchHeads, GitError> {
-    let body = listing::request(known.keys()).ok_or_else(|| GitError::Fetch("a name is too long".into()))?;
+/// Asks by one request where all that is followed points now.
+pub(super) fn ask(url: &Url, follows: &[Follow], network: &Network) -> Result<Tips, GitError> {
+    let body = listing::request(follows).ok_or_else(|| GitError::Fetch("a name is too long".into()))?;
     let url = format!("{}/git-upload-pack", url.as_str().trim_end_matches('/'));
-    let answer = network.command(&url, body, listing::ANSWER_LIMIT)?;
-    listing::heads(known.keys(), &answer).map_err(|surprise| GitError::Fetch(surprise.into()))
+    let limits = listing::Limits::of(follows);
+    let answer = network.command(&url, body, limits.bytes)?;
+    let refs = listing::refs(&answer, limits.refs).map_err(|surprise| GitError::Fetch(surprise.into()))?;
+    refs::tips(follows, refs)
+}
+
+/// Writes refs as a server lists them.
+pub(super) fn listed(refs: &[(String, &Tip)]) -> Vec<u8> {
+    listing::answer(refs.iter().map(|(name, tip)| (name.as_str(), tip.id)))
 }

@@ -42,7 +42,7 @@ async fn an_idle_poll_is_one_request_and_less_than_a_kilobyte_at_ten_thousand_re
     let second = repo.publish(&[("x", "2")]);
     let report = poll(&mut running).await;
     assert_eq!(report.commit.unwrap().as_str(), second);
-    assert_eq!((report.stats.requests, report.stats.fetches), (4, 1), "it moved: gix does the rest");
+    assert_eq!((report.stats.requests, report.stats.fetches), (2, 1), "refs, pack");
     assert_eq!(poll(&mut running).await.stats.requests, 1);
     assert_eq!(forge.packs(), 2);
 }

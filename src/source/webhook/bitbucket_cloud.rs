@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::Request;
-use super::event::{Action, Event, ParseError, PullRequest, Told, read};
+use super::event::{Action, Event, ParseError, PullRequest, Pushed, Told, read};
 use super::proof::{ProofError, sha256_of_body};
 use crate::config::Secret;
 
@@ -88,8 +88,15 @@ struct Commit {
 
 fn push(Body { push }: Body) -> Event {
     let refs = push.changes.into_iter().filter_map(|change| change.new.or(change.old));
-    let branches = refs.filter(|moved| moved.kind == "branch").map(|moved| moved.name).collect();
-    Event::Push { branches }
+    let mut pushed = Pushed::default();
+    for moved in refs {
+        match moved.kind.as_str() {
+            "branch" => pushed.branches.push(moved.name),
+            "tag" => pushed.tags.push(moved.name),
+            _ => {}
+        }
+    }
+    Event::Push(pushed)
 }
 
 fn pull(action: Action, Pull { pullrequest: Details { id, source, destination } }: Pull) -> Event {
@@ -103,7 +110,7 @@ fn pull(action: Action, Pull { pullrequest: Details { id, source, destination } 
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{headers, pull, push};
+    use super::super::tests::{headers, pull, pushed_refs};
     use super::*;
 
     #[test]
@@ -128,7 +135,7 @@ mod tests {
             {"forced":false,"old":{"type":"branch","name":"main"},"new":{"type":"branch","name":"main","target":{"hash":"1b"}}},
             {"created":true,"old":null,"new":{"type":"tag","name":"v1"}},
             {"closed":true,"old":{"type":"branch","name":"gone"},"new":null}]}}"#;
-        assert_eq!(read("repo:push", pushed), Ok(push(&["main", "gone"])));
+        assert_eq!(read("repo:push", pushed), Ok(pushed_refs(&["main", "gone"], &["v1"])));
         assert_eq!(read("repo:fork", "{}"), Ok(Event::Other));
         assert_eq!(read("repo:push", "{}"), Err(ParseError("Bitbucket Cloud")));
         let body = r#"{"pullrequest":{"id":7,"state":"OPEN","source":{"branch":{"name":"topic"},"commit":{"hash":"1b"}},

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::Request;
-use super::event::{Action, Event, ParseError, PullRequest, Told, branch, read};
+use super::event::{Action, Event, ParseError, PullRequest, Pushed, Told, branch, read};
 use super::proof::{ProofError, sha256_of_body};
 use crate::config::Secret;
 
@@ -68,7 +68,7 @@ struct Details {
 }
 
 fn push(Push { changes }: Push) -> Event {
-    Event::Push { branches: changes.iter().filter_map(|change| branch(&change.reference.id)).collect() }
+    Event::Push(Pushed::refs(changes.iter().map(|change| change.reference.id.as_str())))
 }
 
 fn pull(action: Action, Pull { pull_request: Details { id, from_ref, to_ref } }: Pull) -> Event {
@@ -79,7 +79,7 @@ fn pull(action: Action, Pull { pull_request: Details { id, from_ref, to_ref } }:
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{headers, pull, push};
+    use super::super::tests::{headers, pull, pushed_refs};
     use super::*;
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
         let pushed = r#"{"eventKey":"repo:refs_changed","changes":[
             {"ref":{"id":"refs/heads/main","displayId":"main","type":"BRANCH"},"refId":"refs/heads/main","type":"UPDATE"},
             {"ref":{"id":"refs/tags/v1","displayId":"v1","type":"TAG"},"refId":"refs/tags/v1","type":"ADD"}]}"#;
-        assert_eq!(read("repo:refs_changed", pushed), Ok(push(&["main"])));
+        assert_eq!(read("repo:refs_changed", pushed), Ok(pushed_refs(&["main"], &["v1"])));
         assert_eq!(read("diagnostics:ping", r#"{"test":true}"#), Ok(Event::Ping));
         assert_eq!(read("repo:forked", ""), Ok(Event::Other));
         assert_eq!(read("repo:refs_changed", "{}"), Err(ParseError("Bitbucket Data Center")));

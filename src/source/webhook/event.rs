@@ -18,11 +18,8 @@ pub(super) struct Told {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
-    /// Branches moved, were created or were deleted; none if only tags did.
-    Push {
-        /// The branches, without `refs/heads/`.
-        branches: Vec<String>,
-    },
+    /// Branches or tags moved, were created or were deleted; none if only other refs did.
+    Push(Pushed),
     /// Something moved, and which branch is not said.
     Moved,
     /// An image, or whatever else, can be had now.
@@ -36,6 +33,30 @@ pub(super) enum Event {
     Ping,
     /// Anything else.
     Other,
+}
+
+/// The refs that a push moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Pushed {
+    /// The branches, without `refs/heads/`.
+    pub branches: Vec<String>,
+    /// The tags, without `refs/tags/`.
+    pub tags: Vec<String>,
+}
+
+impl Pushed {
+    /// Sorts full names of refs.
+    pub(super) fn refs<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut pushed = Self::default();
+        for name in names {
+            if let Some(branch) = branch(name) {
+                pushed.branches.push(branch);
+            } else if let Some(tag) = name.strip_prefix("refs/tags/") {
+                pushed.tags.push(tag.to_owned());
+            }
+        }
+        pushed
+    }
 }
 
 /// Something that became of a pull request; others say merge request.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::Request;
-use super::event::{Action, Event, ParseError, PullRequest, Told, branch, read};
+use super::event::{Action, Event, ParseError, PullRequest, Pushed, Told, read};
 use super::proof::{ProofError, sha256_of_body};
 use crate::config::Secret;
 
@@ -61,7 +61,7 @@ pub(super) fn event(forge: &'static str, name: &str, body: &[u8]) -> Result<Even
     match name {
         "push" => {
             let push: Push = read(forge, body)?;
-            Ok(Event::Push { branches: branch(&push.reference).into_iter().collect() })
+            Ok(Event::Push(Pushed::refs([push.reference.as_str()])))
         }
         "pull_request" => Ok(pull(read(forge, body)?)),
         "ping" => Ok(Event::Ping),
@@ -88,7 +88,7 @@ fn pull(Changed { action, number, pull_request }: Changed) -> Event {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{headers, pull, push};
+    use super::super::tests::{headers, pull, push, pushed_refs};
     use super::*;
 
     #[test]
@@ -117,7 +117,8 @@ mod tests {
             parse(Request { headers: &headers, body: body.as_bytes() }).map(|told| told.event)
         };
         assert_eq!(read("push", r#"{"ref":"refs/heads/main","after":"x"}"#), Ok(push(&["main"])));
-        assert_eq!(read("push", r#"{"ref":"refs/tags/v1"}"#), Ok(push(&[])));
+        assert_eq!(read("push", r#"{"ref":"refs/tags/v1"}"#), Ok(pushed_refs(&[], &["v1"])));
+        assert_eq!(read("push", r#"{"ref":"refs/notes/x"}"#), Ok(push(&[])));
         assert_eq!(read("ping", r#"{"zen":"Keep it logically awesome.","hook_id":1}"#), Ok(Event::Ping));
         assert_eq!(read("issues", "nonsense"), Ok(Event::Other));
         for bad in ["", "payload=%7B%7D", "[]", r#"{"ref":1}"#] {

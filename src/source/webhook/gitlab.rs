@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::event::{Action, Event, ParseError, PullRequest, Told, branch, read};
+use super::event::{Action, Event, ParseError, PullRequest, Pushed, Told, read};
 use super::proof::{ProofError, is_secret};
 use super::{Request, standard};
 use crate::config::Secret;
@@ -32,11 +32,10 @@ pub(super) fn verify(request: Request<'_>, secrets: &[Secret], now: Timestamp) -
 pub(super) fn parse(request: Request<'_>) -> Result<Told, ParseError> {
     let name = request.header(&["x-gitlab-event"]).unwrap_or_default();
     let event = match name {
-        "Push Hook" => {
+        "Push Hook" | "Tag Push Hook" => {
             let push: Push = read("GitLab", request.body)?;
-            Event::Push { branches: branch(&push.reference).into_iter().collect() }
+            Event::Push(Pushed::refs([push.reference.as_str()]))
         }
-        "Tag Push Hook" => Event::Push { branches: Vec::new() },
         "Merge Request Hook" => merge_request(read("GitLab", request.body)?),
         _ => Event::Other,
     };
@@ -114,7 +113,7 @@ fn merge_request(MergeRequest { object_attributes, labels, changes }: MergeReque
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{headers, pull, push};
+    use super::super::tests::{headers, pull, push, pushed_refs};
     use super::*;
 
     const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -161,7 +160,8 @@ mod tests {
         let told = told.unwrap();
         assert_eq!(told.event, push(&["main"]));
         assert_eq!(told.id.as_deref(), Some("f5e5f430-f57b-4e6e-9fac-d9128cd7232f"));
-        assert_eq!(read("Tag Push Hook", "{}").unwrap().event, push(&[]));
+        let tagged = r#"{"object_kind":"tag_push","ref":"refs/tags/v1.0.0"}"#;
+        assert_eq!(read("Tag Push Hook", tagged).unwrap().event, pushed_refs(&[], &["v1.0.0"]));
         assert_eq!(read("Pipeline Hook", "").unwrap().event, Event::Other);
         assert_eq!(read("Push Hook", "{}"), Err(ParseError("GitLab")));
     }

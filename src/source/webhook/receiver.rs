@@ -10,7 +10,7 @@ use super::dedupe::Dedupe;
 use super::deliveries::{Deliveries, Delivery, Log, Turned};
 use super::event::{Action, Event, Told};
 use super::{ProofError, Request, has_proof, parse, verify};
-use crate::config::{Config, Forge, Secret, Webhook};
+use crate::config::{Config, Follow, Forge, Secret, Webhook};
 use crate::model::name::SourceName;
 use crate::source::{Hint, Hints, Trigger, now};
 
@@ -30,7 +30,7 @@ pub enum HookOutcome {
 /// What an accepted request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
-    /// A branch that may have moved.
+    /// A branch or a tag that may have moved.
     Commit,
     /// Something that was published, as its producer names it: an image may be there that somebody waits for.
     Artifact(String),
@@ -92,8 +92,8 @@ impl HookOutcome {
 #[derive(Debug)]
 struct Endpoint {
     webhook: Webhook,
-    /// The branches whose movement matters.
-    branches: Vec<String>,
+    /// What is followed.
+    follows: Vec<Follow>,
     hint: Hint,
 }
 
@@ -105,7 +105,7 @@ pub struct Hooks {
     deliveries: Deliveries,
 }
 
-/// What a request means to a source: an outcome, why, and the branches to look at.
+/// What a request means to a source: an outcome, why, and the names of what is looked at.
 struct Meaning {
     outcome: HookOutcome,
     why: String,
@@ -125,11 +125,11 @@ impl Hooks {
         let endpoint = |(name, source): (&SourceName, &crate::config::Source)| {
             let (webhook, hint) = (source.webhook.clone()?, hints.get(name)?.clone());
             let claimed = config.environments.values().filter(|e| source.may_claim_environment(&e.name));
-            let mut branches: Vec<String> = claimed.filter_map(|e| e.branch.clone()).collect();
-            branches.push(source.branch.clone());
-            branches.sort();
-            branches.dedup();
-            Some((name.clone(), Endpoint { webhook, branches, hint }))
+            let mut follows: Vec<Follow> = claimed.filter_map(|e| e.follow.clone()).collect();
+            follows.push(source.follow.clone());
+            follows.sort_by_cached_key(ToString::to_string);
+            follows.dedup();
+            Some((name.clone(), Endpoint { webhook, follows, hint }))
         };
         let endpoints = config.sources.iter().filter_map(endpoint).collect();
         Self { endpoints, dedupe: Mutex::default(), deliveries: Deliveries::default() }
@@ -226,7 +226,7 @@ impl Hooks {
     }
 
     fn judge(&self, source: &SourceName, endpoint: &Endpoint, told: &Told) -> Meaning {
-        let meaning = meaning(&told.event, &endpoint.branches);
+        let meaning = meaning(&told.event, &endpoint.follows);
         let Some(id) = &told.id else { return meaning };
         if !matches!(meaning.outcome, HookOutcome::Accepted(_)) {
             return meaning;
@@ -241,8 +241,8 @@ impl Hooks {
     }
 }
 
-/// Says what an event means to a source that follows some branches.
-fn meaning(event: &Event, followed: &[String]) -> Meaning {
+/// Says what an event means to a source that follows this.
+fn meaning(event: &Event, followed: &[Follow]) -> Meaning {
     let look = |news: News, why: String, hinted: Vec<String>| Meaning {
         outcome: HookOutcome::Accepted(news),
         why,
@@ -250,17 +250,21 @@ fn meaning(event: &Event, followed: &[String]) -> Meaning {
     };
     let irrelevant = |why: String| Meaning::new(HookOutcome::Irrelevant, why);
     match event {
-        Event::Push { branches } => {
-            let hinted: Vec<String> =
-                followed.iter().filter(|name| branches.contains(name)).cloned().collect();
-            match (branches.first(), hinted.is_empty()) {
+        Event::Push(pushed) => {
+            let moved = |follow: &&Follow| match follow {
+                Follow::Branch(name) => pushed.branches.contains(name),
+                Follow::Tags(range) => pushed.tags.iter().any(|tag| range.version(tag).is_some()),
+                Follow::Commit(_) => false,
+            };
+            let hinted: Vec<String> = followed.iter().filter(moved).map(Follow::to_string).collect();
+            match (pushed.branches.first().or(pushed.tags.first()), hinted.is_empty()) {
                 (_, false) => look(News::Commit, format!("{} moved", hinted.join(", ")), hinted),
-                (None, true) => irrelevant("no branch moved".to_owned()),
+                (None, true) => irrelevant("no branch and no tag moved".to_owned()),
                 (Some(other), true) => irrelevant(not_followed(other, followed)),
             }
         }
         Event::Pull(pull) if pull.action == Action::Merged => {
-            if followed.contains(&pull.base) {
+            if followed.iter().any(|follow| follow.branch() == Some(&pull.base)) {
                 let why = format!("pull request {} was merged into {}", pull.number, pull.base);
                 return look(News::Commit, why, vec![pull.base.clone()]);
             }
@@ -270,18 +274,22 @@ fn meaning(event: &Event, followed: &[String]) -> Meaning {
             let what = format!("pull request {} into {}: {}", pull.number, clip(&pull.base), pull.action);
             irrelevant(format!("{what}; only a merge moves a branch"))
         }
-        Event::Moved => look(News::Commit, "something moved".to_owned(), followed.to_vec()),
+        Event::Moved => look(News::Commit, "something moved".to_owned(), names(followed)),
         Event::Published { artifact } => {
             let why = format!("{} was published", clip(artifact));
-            look(News::Artifact(artifact.clone()), why, followed.to_vec())
+            look(News::Artifact(artifact.clone()), why, names(followed))
         }
         Event::Ping => irrelevant("the forge tried the hook out".to_owned()),
         Event::Other => irrelevant("this event moves no branch".to_owned()),
     }
 }
 
-fn not_followed(branch: &str, followed: &[String]) -> String {
-    format!("{} is not followed; {} is", clip(branch), followed.join(", "))
+fn not_followed(name: &str, followed: &[Follow]) -> String {
+    format!("{} is not followed; {} is", clip(name), names(followed).join(", "))
+}
+
+fn names(follows: &[Follow]) -> Vec<String> {
+    follows.iter().map(Follow::to_string).collect()
 }
 
 /// Cuts a name of others to what a sentence can bear.
@@ -299,4 +307,31 @@ fn secrets(source: &SourceName, webhook: &Webhook) -> Vec<Secret> {
         }
     }
     secrets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::pushed_refs;
+    use super::*;
+
+    #[test]
+    fn a_push_hints_what_is_followed() {
+        let text = "cluster: {in_cluster: true}\nenvironments: [{name: p, namespace: p, ref: {semver: \"1.x\", tags: \"pay/v*\"}}]\n\
+            sources: [{name: a, url: x, ref: main}]";
+        let config = crate::config::parse(text, std::path::Path::new("/")).unwrap();
+        let source = config.sources.values().next().unwrap().follow.clone();
+        let environment = config.environments.values().next().unwrap().follow.clone();
+        let follows = [vec![source], environment.into_iter().collect()].concat();
+        for (branches, tags, hinted) in [
+            (&["main"][..], &[][..], &["main"][..]),
+            (&[], &["pay/v2.0.0"], &["tags pay/v* 1.x"]),
+            (&["main"], &["pay/v1.0.0"], &["main", "tags pay/v* 1.x"]),
+            (&["other"], &["v1.0.0", "pay/latest"], &[]),
+            (&[], &[], &[]),
+        ] {
+            let Meaning { outcome, why, hinted: names } = meaning(&pushed_refs(branches, tags), &follows);
+            assert_eq!(names, hinted, "{branches:?} {tags:?}: {why}");
+            assert_eq!(matches!(outcome, HookOutcome::Accepted(_)), !hinted.is_empty());
+        }
+    }
 }

@@ -25,7 +25,7 @@ pub fn setup(forge: Forge) -> Setup {
         Forge::GitLab => of(
             "project → Settings → Webhooks → Add new webhook",
             "*Signing token*, or *Secret token*",
-            "Push events, Merge request events",
+            "Push events, Tag push events, Merge request events",
         ),
         Forge::Gitea => of(
             "repository → Settings → Webhooks → Add webhook → Gitea or Forgejo",

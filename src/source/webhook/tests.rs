@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName};
 use proptest::prelude::*;
 
-use super::event::{Action, Event, PullRequest};
+use super::event::{Action, Event, PullRequest, Pushed};
 use super::*;
 
 /// Makes headers of literals.
@@ -15,7 +15,12 @@ pub(super) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 pub(super) fn push(branches: &[&str]) -> Event {
-    Event::Push { branches: branches.iter().map(ToString::to_string).collect() }
+    pushed_refs(branches, &[])
+}
+
+pub(super) fn pushed_refs(branches: &[&str], tags: &[&str]) -> Event {
+    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    Event::Push(Pushed { branches: names(branches), tags: names(tags) })
 }
 
 /// The pull request that the forges' tests tell of.
