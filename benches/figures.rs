@@ -13,6 +13,8 @@ mod door;
 mod herd;
 #[path = "figures/hooks.rs"]
 mod hooks;
+#[path = "figures/odds.rs"]
+mod odds;
 #[allow(clippy::indexing_slicing)]
 #[path = "figures/polls.rs"]
 mod polls;
@@ -50,6 +52,8 @@ struct Scale {
     queued: (usize, usize),
     /// Repositories.
     fleet: polls::Fleet,
+    /// Simulated rollouts a number of the error rate's table.
+    runs: u32,
 }
 
 const FULL: Scale = Scale {
@@ -67,6 +71,7 @@ const FULL: Scale = Scale {
         beside: 50,
         storm: (200, Duration::from_secs(10)),
     },
+    runs: 10_000,
 };
 const SMOKE: Scale = Scale {
     pushes: 3,
@@ -83,6 +88,7 @@ const SMOKE: Scale = Scale {
         beside: 3,
         storm: (20, Duration::from_secs(1)),
     },
+    runs: 2,
 };
 
 #[tokio::main]
@@ -121,6 +127,9 @@ async fn main() -> Result<()> {
     }
     if wanted("queued") {
         queued::queued(&mut sheet, scale.queued.0, scale.queued.1).await?;
+    }
+    if wanted("odds") {
+        tokio::task::block_in_place(|| odds::counted(&mut sheet, scale.runs));
     }
     if wanted("polls") {
         polls::taken(&mut sheet, scale.fleet).await?;
