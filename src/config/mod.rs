@@ -3,6 +3,7 @@
 //! In: a file. Out: a validated [`Config`], or every problem of the file at once with line, column and how to mend it. May use:
 //! `model`, the file system and the environment (for the file itself and for secrets, which are read anew at each use).
 
+mod access;
 mod error;
 mod follow;
 mod node;
@@ -15,9 +16,11 @@ mod template;
 mod tests;
 mod types;
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use access::{Access, GitHubApp, HostKeys, Proof, Proxy, Route, Scope, SharedProof, SshKey, SshUrl};
 pub use error::{ConfigErrors, Place, Problem};
 pub use follow::{Follow, TagRange};
 pub use secret::{Secret, SecretError, SecretRef};
@@ -81,7 +84,8 @@ fn read(mut section: Section<'_>, base: &Path) -> Option<Config> {
         section.missing("environments", "without one there is nowhere to deploy to");
     }
     let platform = section.section("platform").map(|inner| platform::platform(inner, base));
-    let sources = sources::sources(section.sections("sources"), &environments, base);
+    let platform = platform.unwrap_or_default();
+    let sources = sources::sources(section.sections("sources"), &environments, &platform, base);
     let kafka = section.section("kafka").and_then(|inner| platform::kafka(inner, base));
     section.finish();
     Some(Config {
@@ -90,7 +94,7 @@ fn read(mut section: Section<'_>, base: &Path) -> Option<Config> {
         cache_dir: cache_dir.unwrap_or_else(default_cache_dir),
         cluster: cluster?,
         environments,
-        platform: platform.unwrap_or_default(),
+        platform,
         sources,
         kafka,
     })
@@ -119,14 +123,23 @@ fn unreadable_kubeconfig(config: &Config) -> Option<Problem> {
 }
 
 fn unreadable_keys(config: &Config) -> Vec<Problem> {
-    let named = config.sources.iter().flat_map(|(name, source)| {
-        let files = source.signatures.iter().flat_map(|signatures| &signatures.allowed);
-        files.map(move |file| (name, file))
-    });
-    let failed = named.filter_map(|(name, file)| {
-        let error = std::fs::File::open(file).err()?;
+    let mut named: Vec<(String, &PathBuf)> = Vec::new();
+    let platform = &config.platform;
+    let shared = platform.credentials.iter().flat_map(|shared| shared.proof.files());
+    named.extend(shared.chain(platform.route.file()).map(|(what, file)| (format!("platform {what}"), file)));
+    for (name, source) in &config.sources {
+        let keys = source.signatures.iter().flat_map(|signatures| &signatures.allowed);
+        let keys = keys.map(|file| ("signatures.allowed", file));
+        let files = keys
+            .chain(source.access.files())
+            .filter(|(_, file)| !named.iter().any(|(_, known)| known == file));
+        named.extend(files.map(|(what, file)| (format!("sources {name} {what}"), file)).collect::<Vec<_>>());
+    }
+    let failed = named.into_iter().filter_map(|(field, file)| {
+        // A folder can be opened, but not read.
+        let error = std::fs::File::open(file).and_then(|mut file| file.read(&mut [0])).err()?;
         let message = format!("{} cannot be read: {error}", file.display());
-        Some(Problem::new(Place::START, format!("sources {name} signatures.allowed"), message))
+        Some(Problem::new(Place::START, field, message))
     });
     failed.collect()
 }
@@ -138,16 +151,23 @@ fn unreadable_secrets(config: &Config) -> Vec<Problem> {
             registry.credentials.as_ref().map(|c| (format!("platform.registries {host}"), &c.secret)),
         );
     }
+    let shared = config.platform.credentials.iter().filter_map(|shared| shared.proof.secret());
+    let shared = shared.chain(config.platform.route.secret());
+    named.extend(shared.map(|(what, secret)| (format!("platform {what}"), secret)));
     for (name, source) in &config.sources {
         let hook = source.webhook.as_ref();
         let secrets = [
-            ("credentials", source.credentials.as_ref().map(|found| &found.secret)),
             ("webhook", hook.map(|found| &found.secret)),
             ("webhook (second secret)", hook.and_then(|found| found.second_secret.as_ref())),
             ("status", source.status.as_ref().map(|found| &found.token)),
         ];
         let secrets = secrets.into_iter().filter_map(|(what, secret)| Some((what, secret?)));
-        named.extend(secrets.map(|(what, secret)| (format!("sources {name} {what}"), secret)));
+        let secrets = secrets
+            .chain(source.access.secrets())
+            .filter(|(_, secret)| !named.iter().any(|(_, known)| known == secret));
+        let found: Vec<_> =
+            secrets.map(|(what, secret)| (format!("sources {name} {what}"), secret)).collect();
+        named.extend(found);
     }
     for (property, secret) in config.kafka.iter().flat_map(|kafka| &kafka.secret_properties) {
         named.push((format!("kafka.secret_properties.{property}"), secret));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use super::access;
 use super::error::Place;
 use super::follow::{self, Follow};
 use super::reader::{At, Section};
@@ -163,8 +164,9 @@ pub(super) fn platform(mut section: Section<'_>, base: &Path) -> Platform {
         }
         inner.finish();
     }
+    let (credentials, route) = access::platform(&mut section, base);
     section.finish();
-    Platform { image, registries }
+    Platform { image, registries, credentials, route }
 }
 
 fn host(text: &str) -> Result<String, String> {

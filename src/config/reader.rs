@@ -131,6 +131,24 @@ impl<'a> Section<'a> {
         self.parsed(name, parse)
     }
 
+    /// Returns a required identifier: a whole number, or text of letters, digits, '.', '_' and '-'.
+    pub(super) fn identifier(&mut self, name: &'static str, fix: &str) -> Option<String> {
+        let text = match self.node(name) {
+            Some(Node { value: Value::Int(number), .. }) if *number > 0 => return Some(number.to_string()),
+            Some(_) => self.text(name)?,
+            None => {
+                self.missing(name, fix);
+                return None;
+            }
+        };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !text.value.is_empty() && text.value.len() <= 64 && text.value.chars().all(allowed) {
+            return Some(text.value);
+        }
+        self.problem(text.at, name, format!("this is no identifier: {fix}"));
+        None
+    }
+
     /// Returns `true` or `false`, or the default.
     pub(super) fn flag(&mut self, name: &'static str, default: bool) -> bool {
         match self.node(name) {

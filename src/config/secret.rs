@@ -47,7 +47,7 @@ impl fmt::Display for Secret {
 }
 
 /// Where a secret comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SecretRef {
     /// A file; one newline at its end is not part of the secret.
     File(PathBuf),

@@ -8,12 +8,13 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use http::HeaderName;
 use url::Url;
 
+use super::access::{self, address, api_url, github_api};
 use super::error::Place;
 use super::follow::{Follow, follow};
-use super::platform::{credentials, not_empty, secret};
+use super::platform::{not_empty, secret};
 use super::reader::{At, Section};
 use super::types::{
-    Claim, Environment, Forge, RepoUrl, Signatures, Source, StatusForge, StatusTarget, Webhook,
+    Claim, Environment, Forge, Platform, RepoUrl, Signatures, Source, StatusForge, StatusTarget, Webhook,
 };
 use crate::model::name::{EnvironmentName, ServiceName, SourceName};
 
@@ -28,12 +29,13 @@ const DEFAULT_PATH: &str = ".idp/deploy.yaml";
 pub(super) fn sources(
     sections: Vec<Section<'_>>,
     environments: &BTreeMap<EnvironmentName, Environment>,
+    platform: &Platform,
     base: &Path,
 ) -> BTreeMap<SourceName, Source> {
     let mut found = BTreeMap::new();
     for section in sections {
         let problems = section.problems;
-        let Some((at, source)) = one(section, environments, base) else { continue };
+        let Some((at, source)) = one(section, environments, platform, base) else { continue };
         let name = source.name.clone();
         if found.insert(name.clone(), source).is_some() {
             problems.add(at, "sources", format!("there is another source {name}: names are unique"));
@@ -45,6 +47,7 @@ pub(super) fn sources(
 fn one(
     mut section: Section<'_>,
     environments: &BTreeMap<EnvironmentName, Environment>,
+    platform: &Platform,
     base: &Path,
 ) -> Option<(Place, Source)> {
     let name = section.required("name", "write for example name: payments", str::parse::<SourceName>);
@@ -59,11 +62,8 @@ fn one(
     if paths.is_empty() {
         paths.push(DEFAULT_PATH.to_owned());
     }
-    let credentials = section.section("credentials").and_then(|mut inner| {
-        let found = credentials(&mut inner, base, "token_file", "token_env");
-        inner.finish();
-        found
-    });
+    let common = (platform.credentials.as_slice(), &platform.route);
+    let access = access::access(&mut section, url.as_ref().map(|url| &url.value), common, base);
     let poll =
         section.duration("poll", Duration::from_secs(1)..=Duration::from_hours(24), Duration::from_mins(1));
     let webhook = section.section("webhook").and_then(|inner| webhook(inner, base));
@@ -79,7 +79,7 @@ fn one(
         url: url?.value,
         follow,
         paths,
-        credentials,
+        access,
         poll,
         webhook,
         signatures,
@@ -88,49 +88,6 @@ fn one(
         status,
     };
     Some((at, source))
-}
-
-/// Parses a repository's address. Credentials in it, ssh and plain http to another machine are refused with what to write instead.
-fn address(text: &str, insecure: bool, base: &Path) -> Result<RepoUrl, String> {
-    if let Some(path) = text.strip_prefix("file://") {
-        return Ok(RepoUrl::Local(base.join(path)));
-    }
-    let Some((scheme, _)) = text.split_once("://") else {
-        if text.contains('@') && text.contains(':') {
-            return Err("ssh is not spoken: write https://HOST/OWNER/NAME.git and credentials".to_owned());
-        }
-        return not_empty(text).map(|path| RepoUrl::Local(base.join(path))).map_err(str::to_owned);
-    };
-    if !matches!(scheme, "https" | "http") {
-        return Err(format!("{scheme}:// is not spoken: write https://HOST/OWNER/NAME.git"));
-    }
-    // The text itself is never repeated: it may hold a token.
-    let url = Url::parse(text).map_err(|error| format!("this is not an address: {error}"))?;
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("an address may not hold credentials: write them as credentials.token_file".to_owned());
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("an address has no '?' and no '#'".to_owned());
-    }
-    let host = url.host_str().unwrap_or_default();
-    if host.is_empty() || host.starts_with('-') {
-        return Err("this address has no host".to_owned());
-    }
-    if scheme == "http" && !insecure && !loopback(&url) {
-        return Err(
-            "plain http shows its credentials to everyone: write https://, or insecure: true".to_owned()
-        );
-    }
-    Ok(RepoUrl::Http(url))
-}
-
-fn loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 fn path_glob(text: &str) -> Result<String, String> {
@@ -282,18 +239,6 @@ fn status_forge(text: &str) -> Result<StatusForge, String> {
     }
 }
 
-fn api_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text.trim_end_matches('/')).map_err(|error| error.to_string())?;
-    match url.scheme() {
-        _ if !url.username().is_empty() || url.password().is_some() => {
-            Err("an address may not hold credentials".to_owned())
-        }
-        "https" => Ok(url),
-        "http" if loopback(&url) => Ok(url),
-        _ => Err("write https://: the token would be readable by everyone".to_owned()),
-    }
-}
-
 fn owner_and_name(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
         Some((owner, name)) if !owner.is_empty() && !name.is_empty() && !name.contains('/') => {
@@ -306,12 +251,8 @@ fn owner_and_name(text: &str) -> Result<(String, String), String> {
 /// Returns where the API of a forge is for a repository there, as the forges document it.
 fn default_api(forge: StatusForge, repository: &RepoUrl) -> Option<Url> {
     let RepoUrl::Http(url) = repository else { return None };
-    if forge == StatusForge::GitHub && url.host_str() == Some("github.com") {
-        return Url::parse("https://api.github.com").ok();
+    match forge {
+        StatusForge::GitHub => github_api(url),
+        StatusForge::Gitea => url.join("/api/v1").ok(),
     }
-    let path = match forge {
-        StatusForge::GitHub => "/api/v3",
-        StatusForge::Gitea => "/api/v1",
-    };
-    url.join(path).ok()
 }

@@ -10,6 +10,7 @@ use globset::GlobSet;
 use http::HeaderName;
 use url::Url;
 
+use super::access::{Access, Route, SharedProof, SshUrl};
 use super::follow::Follow;
 use super::secret::SecretRef;
 use super::template::{ImageTemplate, NamespaceTemplate};
@@ -122,6 +123,10 @@ pub struct Platform {
     pub image: Option<ImageTemplate>,
     /// The registries that need more than an anonymous request, by host and port.
     pub registries: BTreeMap<String, Registry>,
+    /// How sources below an address prove themselves that do not say it themselves.
+    pub credentials: Vec<SharedProof>,
+    /// The way that requests of sources take that name no other.
+    pub route: Route,
 }
 
 /// An image registry.
@@ -136,7 +141,7 @@ pub struct Registry {
 }
 
 /// A name and its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Credentials {
     /// The name.
     pub username: String,
@@ -155,8 +160,8 @@ pub struct Source {
     pub follow: Follow,
     /// Where declarations are: globs relative to the repository's root, `*` within one segment, `**` over many.
     pub paths: Vec<String>,
-    /// How the repository is asked.
-    pub credentials: Option<Credentials>,
+    /// How the repository is reached, and how the source proves itself there.
+    pub access: Access,
     /// Time between two looks without a hint.
     pub poll: Duration,
     /// Who may send hints.
@@ -217,6 +222,8 @@ pub enum RepoUrl {
     Local(PathBuf),
     /// A repository over https, or plain http where that was allowed.
     Http(Url),
+    /// A repository over SSH.
+    Ssh(SshUrl),
 }
 
 impl RepoUrl {
@@ -224,14 +231,18 @@ impl RepoUrl {
     pub fn local(&self) -> Option<&Path> {
         match self {
             Self::Local(path) => Some(path),
-            Self::Http(_) => None,
+            Self::Http(_) | Self::Ssh(_) => None,
         }
     }
 
     /// Returns the owner and the name of the repository as forges write them in their API: the last two segments.
     pub fn owner_and_name(&self) -> Option<(String, String)> {
-        let Self::Http(url) = self else { return None };
-        let path = url.path().trim_end_matches('/').trim_end_matches(".git");
+        let path = match self {
+            Self::Local(_) => return None,
+            Self::Http(url) => url.path(),
+            Self::Ssh(url) => &url.path,
+        };
+        let path = path.trim_end_matches('/').trim_end_matches(".git");
         let (rest, name) = path.rsplit_once('/')?;
         let owner = rest.rsplit('/').next()?;
         (!owner.is_empty() && !name.is_empty()).then(|| (owner.to_owned(), name.to_owned()))
@@ -243,6 +254,7 @@ impl fmt::Display for RepoUrl {
         match self {
             Self::Local(path) => write!(f, "{}", path.display()),
             Self::Http(url) => write!(f, "{url}"),
+            Self::Ssh(url) => write!(f, "{url}"),
         }
     }
 }

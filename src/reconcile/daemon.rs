@@ -138,7 +138,7 @@ impl Daemon {
 
         let (listener, address) = listen(&config).await?;
         let hints = Hints::new(config.sources.keys().cloned());
-        let reports = sources(&supervisor, &config, &hints)?;
+        let reports = sources(&supervisor, &config, &hints);
         supervisor.spawn("reports", heads(Arc::clone(&driver), reports));
         supervisor.spawn("source statuses", super::sources::keep(Arc::clone(&driver), leadership.clone()));
         let queue_driver = Arc::clone(&driver);
@@ -295,13 +295,9 @@ async fn acknowledge(driver: Arc<Driver>, mut acked: mpsc::Receiver<Acked>) {
     }
 }
 
-fn sources(
-    supervisor: &Supervisor,
-    config: &Arc<Config>,
-    hints: &Hints,
-) -> Result<mpsc::Receiver<SourceReport>, DaemonError> {
+fn sources(supervisor: &Supervisor, config: &Arc<Config>, hints: &Hints) -> mpsc::Receiver<SourceReport> {
     let (sender, reports) = mpsc::channel(64);
-    let client = source::client().map_err(start("the HTTP client of the sources could not be set up"))?;
+    let clients = source::Clients::default();
     let permits = Arc::new(Semaphore::new(LOOKS));
     let hosts = source::Hosts::default();
     let environments: Vec<_> = config.environments.values().cloned().collect();
@@ -313,7 +309,7 @@ fn sources(
             environments: environments.clone(),
             cache_dir: config.cache_dir.clone(),
             compose: compose(config),
-            client: client.clone(),
+            clients: clients.clone(),
             hosts: hosts.clone(),
             hint: hint.clone(),
             reports: sender.clone(),
@@ -326,5 +322,5 @@ fn sources(
             }
         });
     }
-    Ok(reports)
+    reports
 }

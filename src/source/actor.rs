@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::auth::Clients;
 use super::error::Cause;
 use super::hint::Hint;
 use super::network::{LOOK_DEADLINE, Network};
@@ -19,7 +20,7 @@ use super::poll::{Host, Hosts, Schedule, Seen};
 use super::reader::{Looked, Reader};
 use super::report::{Compose, SourceReport, Trigger};
 use super::watch::LocalWatch;
-use crate::config::{Environment, RepoUrl, Source};
+use crate::config::{Environment, Source};
 
 /// How long a local repository must be quiet after a notification: a push touches a few files.
 const QUIET: Duration = Duration::from_millis(3);
@@ -34,8 +35,8 @@ pub struct SourceLoop {
     pub cache_dir: PathBuf,
     /// The two pure functions.
     pub compose: Compose,
-    /// The client that all sources share, from [`super::client`].
-    pub client: reqwest::Client,
+    /// What all sources share to reach their repositories.
+    pub clients: Clients,
     /// The hosts that all sources share.
     pub hosts: Hosts,
     /// Where hints come from.
@@ -52,10 +53,7 @@ impl SourceLoop {
         let reader =
             Reader::new(self.source.clone(), &self.environments, &self.cache_dir, self.compose.clone())?;
         let reader = Arc::new(Mutex::new(reader));
-        let host = match &self.source.url {
-            RepoUrl::Http(url) => Some(self.hosts.of(url)),
-            RepoUrl::Local(_) => None,
-        };
+        let host = self.hosts.of(&self.source.url);
         let mut schedule = Schedule::new(self.source.poll, host.is_none());
         let mut watch = LocalWatch::default();
         let mut trigger = Trigger::Start;
@@ -132,7 +130,7 @@ impl SourceLoop {
         trigger: Trigger,
         stop: &CancellationToken,
     ) -> Option<Looked> {
-        let network = Network::new(self.client.clone(), stop.clone());
+        let network = Network::new(self.clients.clone(), stop.clone());
         let interrupt = network.interrupt.clone();
         let blocking = reader.clone();
         let span = tracing::info_span!("look", source = %self.source.name, ?trigger);

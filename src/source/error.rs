@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::auth::AuthError;
 use crate::config::{SecretError, TagRange};
 use crate::model::change::CommitId;
 
@@ -139,6 +140,9 @@ pub enum GitError {
     /// The credentials cannot be read.
     #[error("read the source's credentials")]
     Secret(#[source] SecretError),
+    /// The source cannot prove itself, or the server does not.
+    #[error(transparent)]
+    Auth(AuthError),
     /// The cache cannot be written.
     #[error("keep the mirror in the cache folder")]
     Cache(#[source] Cause),
@@ -174,7 +178,8 @@ impl GitError {
             | Self::NotPlain { .. }
             | Self::Untrusted { .. }
             | Self::Keys { .. }
-            | Self::Secret(_) => false,
+            | Self::Secret(_)
+            | Self::Auth(_) => false,
         }
     }
 

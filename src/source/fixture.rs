@@ -115,10 +115,15 @@ impl Drop for Running {
 
 /// Parses a configuration of two environments and one source with more fields.
 pub(crate) fn config(url: &str, fields: &str, cache: &Path) -> Config {
+    config_with("{}", url, fields, cache)
+}
+
+/// The same with a platform.
+pub(crate) fn config_with(platform: &str, url: &str, fields: &str, cache: &Path) -> Config {
     let poll = if fields.contains("poll:") { "" } else { "poll: 24h," };
     let claim = if fields.contains("environments:") { "" } else { "environments: [production]," };
     let text = format!(
-        "cluster: {{in_cluster: true}}\ncache_dir: {}\nenvironments:\n\
+        "cluster: {{in_cluster: true}}\ncache_dir: {}\nplatform: {platform}\nenvironments:\n\
          - {{name: staging, namespace: s, branch: develop}}\n- {{name: production, namespace: p}}\n\
          sources: [{{name: a, url: \"{url}\", {poll} {claim} {fields}}}]",
         cache.display()
@@ -134,6 +139,11 @@ impl Running {
 
     /// Starts it among others that share hosts.
     pub(crate) fn start_among(hosts: &Hosts, config: Config) -> Self {
+        Self::start_sharing(&Clients::default(), hosts, config)
+    }
+
+    /// Starts it among others that share hosts and clients.
+    pub(crate) fn start_sharing(clients: &Clients, hosts: &Hosts, config: Config) -> Self {
         let hint = Hint::default();
         let (sender, reports) = mpsc::channel(64);
         let stop = CancellationToken::new();
@@ -143,7 +153,7 @@ impl Running {
             compose: compose(rendered.clone()),
             environments: config.environments.into_values().collect(),
             cache_dir: config.cache_dir,
-            client: client().unwrap(),
+            clients: clients.clone(),
             hosts: hosts.clone(),
             hint: hint.clone(),
             reports: sender,

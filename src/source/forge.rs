@@ -42,20 +42,29 @@ pub(crate) struct Forge {
     /// Requests for a pack, and requests at all.
     packs: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
-    address: std::net::SocketAddr,
+    /// The `Authorization` that it takes, and those that it got.
+    takes: Arc<Mutex<String>>,
+    got: Arc<Mutex<Vec<Option<String>>>>,
+    pub(crate) address: std::net::SocketAddr,
 }
 
 pub(crate) const TOKEN: &str = "canary-5f3e";
 
 impl Forge {
     pub(crate) async fn start(root: &std::path::Path) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", root).await
+    }
+
+    pub(crate) async fn start_at(address: &str, root: &std::path::Path) -> Self {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let forge = Self {
             root: root.to_owned(),
             old: Arc::default(),
             fault: Arc::default(),
             packs: Arc::default(),
             requests: Arc::default(),
+            takes: Arc::new(Mutex::new(basic("idp", TOKEN))),
+            got: Arc::default(),
             address: listener.local_addr().unwrap(),
         };
         let router = Router::new().fallback(serve).with_state(forge.clone());
@@ -89,6 +98,16 @@ impl Forge {
         *self.fault.lock().unwrap() = None;
     }
 
+    /// Takes another `Authorization` from now on.
+    pub(crate) fn take(&self, authorization: &str) {
+        authorization.clone_into(&mut self.takes.lock().unwrap());
+    }
+
+    /// Returns what the requests since the last call had as `Authorization`.
+    pub(crate) fn got(&self) -> Vec<Option<String>> {
+        std::mem::take(&mut *self.got.lock().unwrap())
+    }
+
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
@@ -102,6 +121,8 @@ async fn serve(State(forge): State<Forge>, request: Request) -> Response {
     forge.requests.fetch_add(1, Ordering::SeqCst);
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
+    let given = parts.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    forge.got.lock().unwrap().push(given.clone());
     let fault = forge.fault.lock().unwrap().clone();
     match fault {
         Some(Fault::Status(status, name, value)) => {
@@ -127,8 +148,7 @@ async fn serve(State(forge): State<Forge>, request: Request) -> Response {
         Some(Fault::Hold(gate)) => gate.acquire().await.unwrap().forget(),
         _ => {}
     }
-    let wanted = base64::engine::general_purpose::STANDARD.encode(format!("idp:{TOKEN}"));
-    if parts.headers.get("authorization").is_none_or(|given| *given != format!("Basic {wanted}")) {
+    if given.as_ref() != Some(&*forge.takes.lock().unwrap()) {
         return (StatusCode::UNAUTHORIZED, [("www-authenticate", "Basic")], "no").into_response();
     }
     let is_pack = body.windows(13).any(|window| window == b"command=fetch");
@@ -145,6 +165,12 @@ async fn serve(State(forge): State<Forge>, request: Request) -> Response {
         (!rest.is_empty()).then(|| (Ok::<_, std::io::Error>(rest.split_to(1)), rest))
     });
     Response::from_parts(head, axum::body::Body::from_stream(slow))
+}
+
+/// Returns the `Authorization` of a name and a password.
+pub(crate) fn basic(username: &str, password: &str) -> String {
+    let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
+    format!("Basic {pair}")
 }
 
 /// Runs `git http-backend` as a CGI program (RFC 3875).

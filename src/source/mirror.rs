@@ -5,21 +5,19 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use gix::protocol::transport::Protocol;
-use gix::protocol::transport::client::blocking_io::http::Transport;
 use gix::remote::fetch::{Shallow, Status, Tags};
 use gix::remote::ref_map;
 use gix::{ObjectId, Repository, ThreadSafeRepository};
-use url::Url;
 
 use super::error::GitError;
 use super::history::HISTORY_LIMIT;
 use super::network::Network;
 use super::poll;
 use super::refs::{self, Tip, Tips};
+use super::remote::Remote;
 use super::store::only_commits;
-use super::transport::{Client, Known};
-use crate::config::{Credentials, Follow};
+use super::transport::Known;
+use crate::config::Follow;
 
 /// Commits that the first fetch brings.
 const FIRST_DEPTH: u32 = 32;
@@ -33,8 +31,7 @@ const PACKS_LIMIT: usize = 50;
 /// A mirror of one remote repository.
 #[derive(Debug)]
 pub(super) struct Mirror {
-    url: Url,
-    credentials: Option<Credentials>,
+    remote: Remote,
     folder: PathBuf,
     depth: u32,
     /// What was last fetched, as refspecs.
@@ -58,8 +55,8 @@ enum ShortWay {
 
 impl Mirror {
     /// Names a mirror; touches nothing yet.
-    pub(super) fn new(url: Url, credentials: Option<Credentials>, folder: PathBuf) -> Self {
-        Self { url, credentials, folder, depth: FIRST_DEPTH, specs: Vec::new(), short: ShortWay::Unknown }
+    pub(super) fn new(remote: Remote, folder: PathBuf) -> Self {
+        Self { remote, folder, depth: FIRST_DEPTH, specs: Vec::new(), short: ShortWay::Unknown }
     }
 
     /// Asks by one request where all that is followed points; by none where that cannot move. `None` where that way is not open or
@@ -72,6 +69,8 @@ impl Mirror {
         if follows.iter().all(|follow| matches!(follow, Follow::Commit(_))) {
             return refs::tips(follows, []).map(Some);
         }
+        // Over SSH the long way is one session as well, and fetches nothing that is here.
+        let Remote::Http { url, access } = &self.remote else { return Ok(None) };
         match self.short {
             ShortWay::Open(_) => {}
             ShortWay::Unknown => return Ok(None),
@@ -80,8 +79,8 @@ impl Mirror {
                 return Ok(None);
             }
         }
-        network.authorize(self.credentials.as_ref())?;
-        match poll::ask(&self.url, follows, network) {
+        network.authorize(url, access)?;
+        match poll::ask(url, follows, network) {
             Ok(tips) => Ok(Some(tips)),
             Err(error) if error.is_surprise() => {
                 self.surprised(&error);
@@ -107,7 +106,6 @@ impl Mirror {
             self.discard()?;
         }
         let repo = self.repository()?;
-        network.authorize(self.credentials.as_ref())?;
         let tips = match tips {
             Some(tips) => match self.fetch_known(&repo, &tips, network) {
                 Err(error @ (GitError::Fetch(_) | GitError::Status(_))) => {
@@ -254,17 +252,15 @@ impl Mirror {
         network: &mut Network,
         wanted: &dyn Fn(&[Listed]) -> bool,
     ) -> Result<Vec<Listed>, GitError> {
+        let transport = self.remote.connect(known, network)?;
         let own = |error: gix::Error| GitError::Fetch(error.into());
         let remote = repo
-            .remote_at(self.url.as_str())
+            .remote_at(self.remote.address())
             .and_then(|remote| {
                 remote.with_refspecs(specs.iter().map(String::as_str), gix::remote::Direction::Fetch)
             })
             .map_err(own)?
             .with_fetch_tags(Tags::None);
-        let url = gix::url::parse(self.url.as_str()).map_err(own)?;
-        let client = Client { network: network.clone(), known };
-        let transport = Transport::new_http(client, url, Protocol::V2, false);
         let connection = remote.to_connection_with_transport(transport).with_credentials(|_| Ok(None));
         let asked = connection.prepare_fetch(gix::progress::Discard, ref_map::Options::default());
         let prepared = asked.map_err(|error| network.error(error))?;

@@ -5,6 +5,7 @@
 //! never empties anything: the last good answer stays, with the reason. May use: `model`, `config`, Git, the network, the file system.
 
 mod actor;
+mod auth;
 mod branch;
 mod error;
 mod find;
@@ -27,12 +28,14 @@ mod page;
 mod poll;
 mod reader;
 mod refs;
+mod remote;
 #[cfg(test)]
 mod remote_tests;
 mod report;
 mod signature;
 #[cfg(test)]
 mod signed_tests;
+mod ssh;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -46,9 +49,9 @@ pub mod webhook;
 use jiff::Timestamp;
 
 pub use actor::SourceLoop;
+pub use auth::{AuthError, Clients, ShownKey};
 pub use error::{Cause, GitError};
 pub use hint::{Hint, Hints};
-pub use network::client;
 pub use poll::Hosts;
 pub use report::{
     Compose, Declare, DeclareRequest, Declared, LookStats, Refused, Render, RenderAnswer, RenderRequest,

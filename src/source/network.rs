@@ -1,22 +1,24 @@
-//! The network as one look may use it: one pooled client for all sources, a deadline, a cap on bytes, a way to be stopped, no redirects
-//! at all, and errors that say which status came. Credentials are a header of requests to the configured address and stand in no
-//! address, log or error.
+//! The network as one look may use it: the clients that all sources share, a deadline, a cap on bytes, a way to be stopped, no redirects
+//! at all, and errors that say which status came.
 
 use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
 use jiff::fmt::rfc2822;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
+use reqwest::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use url::Url;
+
+use super::auth::{AuthError, Clients, Pass};
 use super::error::GitError;
-use crate::config::{Credentials, Secret};
+use crate::config::Access;
 
 /// How long one look may take.
 pub(super) const LOOK_DEADLINE: Duration = Duration::from_mins(1);
@@ -26,17 +28,15 @@ const SHORT_DEADLINE: Duration = Duration::from_secs(15);
 const QUIET_LIMIT: u64 = 3_600;
 /// Longest greeting that is kept, in bytes: that of protocol v2 is some 200, an older one lists all refs.
 const GREETING_LIMIT: usize = 16 << 10;
-/// Connections to one host that are kept open for the next look.
-const IDLE_CONNECTIONS: usize = 4;
 
 /// The network as one look may use it.
 #[derive(Debug, Clone)]
 pub(super) struct Network {
-    pub(super) client: reqwest::Client,
+    clients: Clients,
+    pass: Option<Arc<Pass>>,
     runtime: tokio::runtime::Handle,
     until: Instant,
     stop: CancellationToken,
-    authorization: Option<Secret>,
     /// Set when the deadline passes or the daemon stops: gix asks it while it unpacks.
     pub(super) interrupt: Arc<AtomicBool>,
     /// Packs received so far.
@@ -54,52 +54,27 @@ struct Told {
     error: Option<GitError>,
 }
 
-/// Makes the client that all sources share.
-pub fn client() -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_secs(30))
-        .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .user_agent(concat!("git/idp-", env!("CARGO_PKG_VERSION")))
-        .build()
-}
-
 impl Network {
     /// Grants a look its time. Must be called within a runtime, used outside of it.
-    pub(super) fn new(client: reqwest::Client, stop: CancellationToken) -> Self {
+    pub(super) fn new(clients: Clients, stop: CancellationToken) -> Self {
         Self {
-            client,
+            clients,
+            pass: None,
             runtime: tokio::runtime::Handle::current(),
             until: Instant::now() + LOOK_DEADLINE,
             stop,
-            authorization: None,
             interrupt: Arc::default(),
             fetches: 0,
             told: Arc::default(),
         }
     }
 
-    /// Reads the credentials anew and sends them with each request from now on.
-    pub(super) fn authorize(&mut self, credentials: Option<&Credentials>) -> Result<(), GitError> {
-        self.authorization = None;
-        if let Some(Credentials { username, secret }) = credentials {
-            let secret = secret.read().map_err(GitError::Secret)?;
-            let pair = format!("{username}:{}", secret.expose());
-            let encoded = base64::engine::general_purpose::STANDARD.encode(pair);
-            self.authorization = Some(Secret::new(format!("Basic {encoded}")));
-        }
+    /// Reads anew what a source proves itself with; the requests from now on are its own.
+    pub(super) fn authorize(&mut self, url: &Url, access: &Access) -> Result<(), GitError> {
+        self.pass = None;
+        let pass = self.wait(SHORT_DEADLINE, self.clients.pass(url, access))?;
+        self.pass = Some(Arc::new(pass));
         Ok(())
-    }
-
-    /// Adds the credentials to a request's headers.
-    pub(super) fn sign(&self, headers: &mut HeaderMap) {
-        let authorization = self.authorization.as_ref();
-        if let Some(mut value) = authorization.and_then(|secret| secret.expose().parse::<HeaderValue>().ok())
-        {
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -109,6 +84,11 @@ impl Network {
     /// Requests sent so far.
     pub(super) fn requests(&self) -> u64 {
         self.told().requests
+    }
+
+    /// Notes a request that is none of HTTP.
+    pub(super) fn note_request(&self) {
+        self.told().requests += 1;
     }
 
     /// Bytes of bodies received so far.
@@ -146,14 +126,14 @@ impl Network {
     }
 
     /// Notes an error that gix would lose.
-    fn fail(&self, error: GitError) -> io::Error {
+    pub(super) fn fail(&self, error: GitError) -> io::Error {
         let text = error.to_string();
         self.told().error.get_or_insert(error);
         io::Error::other(text)
     }
 
     /// Waits for something until the deadline or the end of the daemon.
-    fn wait<T>(
+    pub(super) fn wait<T>(
         &self,
         within: Duration,
         answer: impl Future<Output = Result<T, GitError>>,
@@ -170,14 +150,14 @@ impl Network {
     }
 
     /// Sends gix's request.
-    pub(super) fn send(&self, request: reqwest::RequestBuilder) -> io::Result<reqwest::Response> {
+    pub(super) fn send(&self, request: Request) -> io::Result<Response> {
         self.wait(LOOK_DEADLINE, self.answer(request)).map_err(|error| self.fail(error))
     }
 
     /// Receives more of the answer to gix's request, of which no more than `limit` bytes are taken; nothing at its end.
     pub(super) fn chunk(
         &self,
-        response: &mut reqwest::Response,
+        response: &mut Response,
         received: &mut u64,
         limit: u64,
     ) -> io::Result<bytes::Bytes> {
@@ -189,15 +169,15 @@ impl Network {
     }
 
     /// Sends one command of protocol v2 past gix and returns the whole answer, of which no more than `limit` bytes are taken.
-    pub(super) fn command(&self, url: &str, body: Vec<u8>, limit: u64) -> Result<Vec<u8>, GitError> {
+    pub(super) fn command(&self, url: Url, body: Vec<u8>, limit: u64) -> Result<Vec<u8>, GitError> {
         const ANSWER: &str = "application/x-git-upload-pack-result";
-        let mut headers = HeaderMap::from_iter([
+        let mut request = Request::new(Method::POST, url);
+        *request.headers_mut() = HeaderMap::from_iter([
             (CONTENT_TYPE, HeaderValue::from_static("application/x-git-upload-pack-request")),
             (ACCEPT, HeaderValue::from_static(ANSWER)),
             (HeaderName::from_static("git-protocol"), HeaderValue::from_static("version=2")),
         ]);
-        self.sign(&mut headers);
-        let request = self.client.post(url).headers(headers).body(body);
+        *request.body_mut() = Some(body.into());
         self.wait(SHORT_DEADLINE, async {
             let mut response = self.answer(request).await?;
             if response.headers().get(CONTENT_TYPE).is_none_or(|kind| kind != ANSWER) {
@@ -212,16 +192,30 @@ impl Network {
         })
     }
 
-    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, GitError> {
-        self.told().requests += 1;
-        let response = request.send().await.map_err(unreachable)?;
+    /// Sends a request; what is no success is an error. A token that is refused and can be renewed is, once.
+    async fn answer(&self, request: Request) -> Result<Response, GitError> {
+        let pass = self.pass.as_ref().ok_or_else(|| GitError::Fetch("no repository was named".into()))?;
+        let again = request.try_clone();
+        let mut response = self.once(pass, request).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(again) = again
+            && pass.renew().await?
+        {
+            response = self.once(pass, again).await?;
+        }
         if response.status().is_success() {
             return Ok(response);
         }
-        Err(refused(response.status().as_u16(), response.headers(), self.authorization.is_some()))
+        Err(refused(response.status().as_u16(), response.headers(), pass.proves()))
     }
 
-    fn count(&self, received: &mut u64, chunk: usize, limit: u64) -> Result<(), GitError> {
+    async fn once(&self, pass: &Pass, request: Request) -> Result<Response, GitError> {
+        self.told().requests += 1;
+        pass.send(request).await.map_err(unreachable)
+    }
+
+    /// Counts bytes that were received, of which there may be no more than `limit`.
+    pub(super) fn count(&self, received: &mut u64, chunk: usize, limit: u64) -> Result<(), GitError> {
         *received += chunk as u64;
         self.told().bytes += chunk as u64;
         if *received <= limit {
@@ -233,12 +227,12 @@ impl Network {
     }
 }
 
-fn unreachable(error: reqwest::Error) -> GitError {
+pub(super) fn unreachable(error: reqwest::Error) -> GitError {
     GitError::Unreachable(error.without_url().into())
 }
 
 /// Turns a status that is no success into its error.
-fn refused(status: u16, headers: &HeaderMap, authorized: bool) -> GitError {
+pub(super) fn refused(status: u16, headers: &HeaderMap, authorized: bool) -> GitError {
     let after = retry_after(headers);
     match status {
         401 if authorized => GitError::Unauthorized("it does not take these credentials"),
@@ -247,6 +241,7 @@ fn refused(status: u16, headers: &HeaderMap, authorized: bool) -> GitError {
         // GitHub answers 403 to those who ask too often, and then says for how long.
         403 | 503 if after.is_some() => GitError::Throttled { status, after },
         403 => GitError::Forbidden,
+        407 => GitError::Auth(AuthError::ProxyRefuses),
         404 | 410 => GitError::NotFound,
         300..=399 => GitError::Redirected { status, to: target(text(headers, &LOCATION)) },
         status => GitError::Status(status),

@@ -6,10 +6,14 @@ use crate::model::change::CommitId;
 /// Returns the page of a commit; nothing where the forge is not known: it is what the webhook or the statuses of the source speak to, or
 /// one of the public ones.
 pub(super) fn of_commit(source: &Source, commit: &CommitId) -> Option<String> {
-    let RepoUrl::Http(url) = &source.url else { return None };
-    let forge = forge(source, url.host_str()?)?;
-    let root = url.origin().ascii_serialization();
-    let path = url.path().trim_end_matches('/').trim_end_matches(".git").trim_start_matches('/');
+    let (host, root, path) = match &source.url {
+        RepoUrl::Local(_) => return None,
+        RepoUrl::Http(url) => (url.host_str()?, url.origin().ascii_serialization(), url.path()),
+        // Its pages are where those of the public ones are: at the host's own name.
+        RepoUrl::Ssh(url) => (url.host.as_str(), format!("https://{}", url.host), url.path.as_str()),
+    };
+    let forge = forge(source, host)?;
+    let path = path.trim_end_matches('/').trim_end_matches(".git").trim_start_matches('/');
     Some(match forge {
         Forge::GitHub | Forge::Gitea => format!("{root}/{path}/commit/{commit}"),
         Forge::GitLab => format!("{root}/{path}/-/commit/{commit}"),

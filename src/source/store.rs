@@ -10,6 +10,7 @@ use super::error::GitError;
 use super::mirror::Mirror;
 use super::network::Network;
 use super::refs::{HEADS, TAGS, Tip, Tips, highest};
+use super::remote::Remote;
 use crate::config::{Follow, RepoUrl, Source};
 
 /// The objects of a source.
@@ -24,12 +25,14 @@ pub(super) enum Store {
 impl Store {
     /// Names the store of a source; touches nothing yet.
     pub(super) fn new(source: &Source, cache_dir: &Path) -> Self {
-        match &source.url {
-            RepoUrl::Local(path) => Self::Local(path.clone()),
-            RepoUrl::Http(url) => {
+        match (&source.url, Remote::of(source)) {
+            (_, Some(remote)) => {
                 let folder = cache_dir.join("git").join(source.name.as_str());
-                Self::Remote(Box::new(Mirror::new(url.clone(), source.credentials.clone(), folder)))
+                Self::Remote(Box::new(Mirror::new(remote, folder)))
             }
+            (RepoUrl::Local(path), None) => Self::Local(path.clone()),
+            // An address that the configuration does not let through is a folder that is not there.
+            (url, None) => Self::Local(PathBuf::from(url.to_string())),
         }
     }
 

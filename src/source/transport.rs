@@ -7,14 +7,16 @@ use bytes::{Buf, Bytes};
 use gix::protocol::transport::client::blocking_io::http::{
     GetResponse, Http, PostBodyDataKind, PostResponse,
 };
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Method, Request, Response};
+use url::Url;
 
 use super::network::Network;
 
 /// Largest pack that is fetched, in bytes.
-const PACK_LIMIT: u64 = 256 << 20;
+pub(super) const PACK_LIMIT: u64 = 256 << 20;
 /// Largest answer that lists refs or capabilities, in bytes.
-const LIST_LIMIT: u64 = 16 << 20;
+pub(super) const LIST_LIMIT: u64 = 16 << 20;
 
 /// The transport's client for one connection.
 pub(super) struct Client {
@@ -37,9 +39,9 @@ type Shared = Arc<Mutex<Exchange>>;
 /// One request and its answer. A POST is sent when its answer is first read: its body is complete then.
 struct Exchange {
     network: Network,
-    request: Option<reqwest::RequestBuilder>,
+    request: Option<Request>,
     body: Vec<u8>,
-    response: Option<reqwest::Response>,
+    response: Option<Response>,
     received: u64,
     limit: u64,
     /// The answer to a request for refs, where it is known.
@@ -64,14 +66,15 @@ impl Exchange {
         Ok(())
     }
 
-    fn response(&mut self) -> io::Result<&mut reqwest::Response> {
-        if let Some(request) = self.request.take() {
+    fn response(&mut self) -> io::Result<&mut Response> {
+        if let Some(mut request) = self.request.take() {
             let body = std::mem::take(&mut self.body);
             if is_listing(&body) {
                 self.limit = LIST_LIMIT;
                 self.network.note_listing();
             }
-            self.response = Some(self.network.send(request.body(body))?);
+            *request.body_mut() = Some(body.into());
+            self.response = Some(self.network.send(request)?);
         }
         self.response.as_mut().ok_or_else(|| io::Error::other("the request failed before"))
     }
@@ -194,24 +197,21 @@ impl Write for PostBody {
 impl Client {
     fn exchange(
         &self,
-        request: reqwest::RequestBuilder,
+        (method, url): (Method, &str),
         limit: u64,
         lines: impl IntoIterator<Item = impl AsRef<str>>,
-    ) -> Shared {
-        let mut headers = HeaderMap::new();
+    ) -> gix::Result<Shared> {
+        let mut request = Request::new(method, Url::parse(url).map_err(gix::Error::from_error)?);
         for line in lines {
             let parts = line.as_ref().split_once(':');
             let parts = parts.and_then(|(name, value)| {
                 Some((name.parse::<HeaderName>().ok()?, value.trim().parse::<HeaderValue>().ok()?))
             });
-            headers.extend(parts);
+            request.headers_mut().extend(parts);
         }
-        self.network.sign(&mut headers);
-        let request = Some(request.headers(headers));
-        let network = self.network.clone();
-        Arc::new(Mutex::new(Exchange {
-            network,
-            request,
+        Ok(Arc::new(Mutex::new(Exchange {
+            network: self.network.clone(),
+            request: Some(request),
             body: Vec::new(),
             response: None,
             received: 0,
@@ -219,7 +219,7 @@ impl Client {
             refs: self.known.as_ref().map(|known| known.refs.clone()),
             known: None,
             greets: false,
-        }))
+        })))
     }
 }
 
@@ -239,7 +239,7 @@ impl Http for Client {
         _base_url: &str,
         headers: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> gix::Result<GetResponse<HeaderLines, Body>> {
-        let exchange = self.exchange(self.network.client.get(url), LIST_LIMIT, headers);
+        let exchange = self.exchange((Method::GET, url), LIST_LIMIT, headers)?;
         let mut greeting = locked(&exchange);
         greeting.greets = true;
         greeting.known = self.known.as_ref().map(|known| known.greeting.clone());
@@ -256,7 +256,7 @@ impl Http for Client {
         headers: impl IntoIterator<Item = impl AsRef<str>>,
         _body: PostBodyDataKind,
     ) -> gix::Result<PostResponse<HeaderLines, Body, PostBody>> {
-        let exchange = self.exchange(self.network.client.post(url), PACK_LIMIT, headers);
+        let exchange = self.exchange((Method::POST, url), PACK_LIMIT, headers)?;
         let (headers, body) = answer(&exchange);
         Ok(PostResponse { post_body: PostBody(exchange), headers, body })
     }

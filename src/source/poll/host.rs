@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
-use url::Url;
 
+use crate::config::RepoUrl;
 use crate::model::duration::doubled;
 use crate::source::error::GitError;
 
@@ -37,7 +37,9 @@ impl Word {
         match failed {
             Some(GitError::Throttled { after, .. }) => Self::LeaveAlone(*after),
             Some(GitError::Unreachable(_) | GitError::TimedOut(_)) => Self::Silent,
-            Some(GitError::Stopped | GitError::Secret(_) | GitError::Cache(_)) => Self::Nothing,
+            Some(GitError::Stopped | GitError::Secret(_) | GitError::Auth(_) | GitError::Cache(_)) => {
+                Self::Nothing
+            }
             _ => Self::Answered,
         }
     }
@@ -183,12 +185,18 @@ impl Drop for Place {
 pub struct Hosts(Arc<Mutex<BTreeMap<String, Arc<Host>>>>);
 
 impl Hosts {
-    /// Returns that of an address: name and port.
-    pub(in crate::source) fn of(&self, url: &Url) -> Arc<Host> {
-        let port = url.port_or_known_default().unwrap_or_default();
-        let name = format!("{}:{port}", url.host_str().unwrap_or_default());
+    /// Returns that of an address: name and port; a repository on this machine has none.
+    pub(in crate::source) fn of(&self, url: &RepoUrl) -> Option<Arc<Host>> {
+        let name = match url {
+            RepoUrl::Local(_) => return None,
+            RepoUrl::Http(url) => {
+                let port = url.port_or_known_default().unwrap_or_default();
+                format!("{}:{port}", url.host_str().unwrap_or_default())
+            }
+            RepoUrl::Ssh(url) => format!("{}:{}", url.host, url.port),
+        };
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        hosts.entry(name.clone()).or_insert_with(|| Arc::new(Host::new(name))).clone()
+        Some(hosts.entry(name.clone()).or_insert_with(|| Arc::new(Host::new(name))).clone())
     }
 }
 
@@ -252,7 +260,7 @@ mod tests {
     }
 
     fn host(hosts: &Hosts, url: &str) -> Arc<Host> {
-        hosts.of(&Url::parse(url).unwrap())
+        hosts.of(&RepoUrl::Http(url.parse().unwrap())).unwrap()
     }
 
     #[test]

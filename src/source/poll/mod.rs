@@ -24,8 +24,9 @@ use crate::config::Follow;
 pub(super) fn ask(url: &Url, follows: &[Follow], network: &Network) -> Result<Tips, GitError> {
     let body = listing::request(follows).ok_or_else(|| GitError::Fetch("a name is too long".into()))?;
     let url = format!("{}/git-upload-pack", url.as_str().trim_end_matches('/'));
+    let url = Url::parse(&url).map_err(|error| GitError::Fetch(error.into()))?;
     let limits = listing::Limits::of(follows);
-    let answer = network.command(&url, body, limits.bytes)?;
+    let answer = network.command(url, body, limits.bytes)?;
     let refs = listing::refs(&answer, limits.refs).map_err(|surprise| GitError::Fetch(surprise.into()))?;
     refs::tips(follows, refs)
 }
