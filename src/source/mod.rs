@@ -27,6 +27,8 @@ mod network;
 mod page;
 mod poll;
 mod reader;
+#[cfg(test)]
+mod redaction_tests;
 mod refs;
 mod remote;
 #[cfg(test)]
