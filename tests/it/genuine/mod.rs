@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`ground`] is what the daemon works on, [`daemon`] the process, [`repository`], [`service`] and [`team`] what it follows, [`release`] and
-//! [`events`] what it leaves. The tests are in [`story`], [`outage`] and [`kill`].
+//! [`events`] what it leaves. The tests are in [`story`], [`outage`], [`kill`] and [`ssh`].
 
 pub mod census;
 mod daemon;
@@ -22,6 +22,7 @@ pub mod release;
 pub mod repository;
 mod schemas;
 mod service;
+mod ssh;
 mod story;
 mod team;
 

@@ -31,6 +31,8 @@ const ADMIN: &str = "keeper";
 #[derive(Debug)]
 pub struct Gitea {
     pub url: String,
+    /// Where it speaks SSH, on 127.0.0.1.
+    pub ssh_port: u16,
     /// What the administrator does.
     pub admin: Forge,
     artifact: PathBuf,
@@ -52,14 +54,29 @@ impl Gitea {
         let artifact = artifact().await?;
         let folder = TempDir::new()?;
         let port = port::free()?;
+        let ssh_port = port::free()?;
         let url = format!("http://127.0.0.1:{port}");
-        fs::write(folder.path().join("app.ini"), configuration(folder.path(), &artifact, port))?;
+        let text = configuration(folder.path(), &artifact, (port, ssh_port));
+        fs::write(folder.path().join("app.ini"), text)?;
+        // Its own would be RSA with 4096 bits, which takes seconds to make.
+        fs::create_dir(folder.path().join("ssh"))?;
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(folder.path().join("ssh/host"));
+        command::run(&mut keygen, TOOL_LIMIT).await?;
         let admin = Forge { url: url.clone(), user: ADMIN.into(), token: String::new() };
-        let mut gitea = Self { url, admin, artifact, running: None, folder };
+        let mut gitea = Self { url, ssh_port, admin, artifact, running: None, folder };
         gitea.run(&["migrate"]).await?;
         gitea.admin.token = gitea.create_admin().await?;
         gitea.start().await?;
         Ok(gitea)
+    }
+
+    /// Returns the public key of the server over SSH, `TYPE KEY`.
+    pub async fn host_key(&self) -> anyhow::Result<String> {
+        let mut keygen = Command::new("ssh-keygen");
+        let key = self.folder.path().join("ssh/host");
+        let printed = command::run(keygen.arg("-y").arg("-f").arg(key), TOOL_LIMIT).await?;
+        Ok(printed.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
     }
 
     /// Ends the forge at once, as a machine does that loses power.
@@ -180,7 +197,7 @@ pub fn text(answer: &Value, pointer: &str) -> anyhow::Result<String> {
     Ok(value.with_context(|| format!("find {pointer} in {answer}"))?.to_owned())
 }
 
-fn configuration(folder: &Path, artifact: &Path, port: u16) -> String {
+fn configuration(folder: &Path, artifact: &Path, (port, ssh_port): (u16, u16)) -> String {
     let (folder, artifact) = (folder.display(), artifact.display());
     format!(
         "\
@@ -193,7 +210,12 @@ HTTP_ADDR = 127.0.0.1
 HTTP_PORT = {port}
 ROOT_URL = http://127.0.0.1:{port}/
 OFFLINE_MODE = true
-DISABLE_SSH = true
+START_SSH_SERVER = true
+BUILTIN_SSH_SERVER_USER = git
+SSH_LISTEN_HOST = 127.0.0.1
+SSH_LISTEN_PORT = {ssh_port}
+SSH_ROOT_PATH = {folder}/ssh
+SSH_SERVER_HOST_KEYS = {folder}/ssh/host
 STATIC_ROOT_PATH = {artifact}/static
 
 [database]

@@ -110,6 +110,12 @@ impl Repo {
         serde_json::from_value(Value::Array(statuses)).context("read the statuses")
     }
 
+    /// Lets a key read this repository over SSH.
+    pub async fn add_deploy_key(&self, public: &str) -> anyhow::Result<()> {
+        let key = json!({ "title": "reader", "key": public, "read_only": true });
+        self.call(Method::POST, "keys", &key).await.map(drop)
+    }
+
     /// Returns a URL that anybody can clone and push with who has it.
     pub fn clone_url(&self) -> anyhow::Result<String> {
         let mut url = url::Url::parse(&format!("{}/{}/{}.git", self.forge.url, self.owner, self.name))?;

@@ -27,11 +27,12 @@ const fn tool(names: &'static [&'static str], package: &'static str) -> Tool {
     Tool { names, package, suits: || true }
 }
 
-const TOOLS: [Tool; 9] = [
+const TOOLS: [Tool; 10] = [
     Tool { names: &["go"], package: "golang-go, 1.26 or later", suits: go_suits },
     Tool { names: &["java"], package: "openjdk-17-jre-headless or later", suits: java_suits },
     tool(&["mvn"], "maven"),
     tool(&["git"], "git"),
+    tool(&["ssh-keygen"], "openssh-client"),
     tool(&["cc"], "gcc"),
     tool(&["prometheus"], "prometheus"),
     tool(&["promtool"], "prometheus"),
