@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use idp::config;
 use idp::model::name::{ServiceName, SourceName};
-use idp::source::{Compose, Declared, Hint, Hosts, SourceLoop, SourceReport, Trigger, client};
+use idp::source::{Clients, Compose, Declared, Hint, Hosts, SourceLoop, SourceReport, Trigger};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -68,7 +68,7 @@ impl Loops {
         let (sender, reports) = mpsc::channel(64);
         let stop = CancellationToken::new();
         let mut loops = Self { hints: Vec::new(), numbers: BTreeMap::new(), reports, stop };
-        let (hosts, client) = (Hosts::default(), client()?);
+        let (hosts, clients) = (Hosts::default(), Clients::default());
         let permits = Arc::new(Semaphore::new(LOOKS));
         for number in 0..count {
             let source = config
@@ -83,7 +83,7 @@ impl Loops {
                 environments: config.environments.values().cloned().collect(),
                 cache_dir: config.cache_dir.clone(),
                 compose: compose("checkout".parse()?),
-                client: client.clone(),
+                clients: clients.clone(),
                 hosts: hosts.clone(),
                 hint,
                 reports: sender.clone(),
@@ -158,7 +158,7 @@ async fn idle(sheet: &mut Sheet, fleet: Fleet) -> Result<()> {
     let (spent, lasted) = (cpu()?.saturating_sub(before), began.elapsed());
     drop(loops);
     // As many requests that ask for the same, and nothing else.
-    let http = client()?;
+    let http = reqwest::Client::new();
     let before = cpu()?;
     for number in 0..seen.max(1) as usize {
         let url = format!("{}/git-upload-pack", herd.repository(number % fleet.idle));
