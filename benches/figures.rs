@@ -8,11 +8,15 @@ mod bed;
 mod cpu;
 #[path = "figures/door.rs"]
 mod door;
+#[path = "figures/forge.rs"]
+mod forge;
 #[allow(clippy::indexing_slicing)] // A panic ends a run whose figures would be wrong.
 #[path = "figures/herd.rs"]
 mod herd;
 #[path = "figures/hooks.rs"]
 mod hooks;
+#[path = "figures/mono.rs"]
+mod mono;
 #[path = "figures/odds.rs"]
 mod odds;
 #[allow(clippy::indexing_slicing)]
@@ -46,6 +50,8 @@ struct Scale {
     decide: Duration,
     /// Batches of webhooks.
     hooks: usize,
+    /// Pushes to a repository of many services.
+    mono: usize,
     /// Webhooks from a load beside the daemon.
     load: door::Load,
     /// Webhooks whose way to a pass is measured, and by what the fleets are divided.
@@ -62,6 +68,7 @@ const FULL: Scale = Scale {
     changes: 400,
     decide: Duration::from_secs(1),
     hooks: 200,
+    mono: 200,
     load: door::Load { lasts: Duration::from_secs(5), share: 100, slow: 1_000 },
     queued: (2_000, 1),
     fleet: polls::Fleet {
@@ -79,6 +86,7 @@ const SMOKE: Scale = Scale {
     changes: 20,
     decide: Duration::from_millis(20),
     hooks: 3,
+    mono: 3,
     load: door::Load { lasts: Duration::from_millis(200), share: 5, slow: 20 },
     queued: (20, 50),
     fleet: polls::Fleet {
@@ -133,6 +141,9 @@ async fn main() -> Result<()> {
     }
     if wanted("polls") {
         polls::taken(&mut sheet, scale.fleet).await?;
+    }
+    if wanted("mono") {
+        mono::pushes(&mut sheet, scale.mono).await?;
     }
     println!("\nload average after: {}", load());
     sheet.sum_up();

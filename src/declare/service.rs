@@ -179,8 +179,8 @@ pub(super) fn watched(section: &Section<'_>, path: &str) -> Watched {
     let folder = folder(path);
     let own = if folder.is_empty() { ".idp/**".to_owned() } else { format!("{folder}/.idp/**") };
     let mut ignore = vec![own, "**/*.md".to_owned()];
-    ignore.extend(globs(section, "ignore"));
-    Watched { folder, paths: globs(section, "paths"), ignore }
+    ignore.extend(globs(section, "ignore", &folder));
+    Watched { paths: globs(section, "paths", &folder), folder, ignore }
 }
 
 /// Returns the folder that holds `.idp`.
@@ -192,26 +192,49 @@ fn folder(path: &str) -> String {
     }
 }
 
-fn globs(section: &Section<'_>, key: &str) -> Vec<String> {
+fn globs(section: &Section<'_>, key: &str, folder: &str) -> Vec<String> {
     let path = section.full(key);
     let found = section.text_list(key).unwrap_or_default().into_iter();
-    found.filter_map(|At { value, at }| accept(section, &path, at, glob(value))).collect()
+    found.filter_map(|At { value, at }| accept(section, &path, at, glob(value, folder))).collect()
 }
 
-fn glob(text: &str) -> Result<String, Complaint> {
-    let bad = |why: &str| {
+/// Returns a glob from the repository's root: one that begins with `./` or `../` is relative to the folder.
+fn glob(text: &str, folder: &str) -> Result<String, Complaint> {
+    let complain = |why: &str, fix: &str| {
         let what = format!("{:?} is not a glob of a path: {why}", cut(text));
-        Complaint(Code::Value, what, "write a path from the repository's root, as in libs/shared/**".into())
+        Complaint(Code::Value, what, fix.into())
     };
-    if text.is_empty()
-        || text.starts_with('/')
-        || text.split('/').any(|part| part == "..")
-        || text.len() > 500
-    {
-        return Err(bad("it begins at the repository's root and has no .."));
+    let bad = |why: &str| {
+        complain(why, "write a path from the repository's root, as in libs/shared/**, or ../shared")
+    };
+    let mut above: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    let mut parts = text.trim_end_matches('/').split('/').peekable();
+    if matches!(parts.peek(), Some(&("." | ".."))) {
+        while let Some(part) = parts.next_if(|part| matches!(*part, "." | "..")) {
+            if part == ".." && above.pop().is_none() {
+                return Err(complain(
+                    "it leaves the repository",
+                    "write fewer .., or a path from the repository's root",
+                ));
+            }
+        }
+    } else {
+        above.clear();
     }
-    globset::Glob::new(text).map_err(|error| bad(&error.kind().to_string()))?;
-    Ok(text.to_owned())
+    above.extend(parts);
+    let glob = above.join("/");
+    if glob.is_empty() {
+        return Err(complain(
+            "it is the whole repository",
+            "write **, if each commit shall be a new version",
+        ));
+    }
+    if text.starts_with('/') || above.iter().any(|part| matches!(*part, "" | "." | "..")) || text.len() > 500
+    {
+        return Err(bad("no part of it is empty, and . and .. stand at its begin only"));
+    }
+    globset::Glob::new(&glob).map_err(|error| bad(&error.kind().to_string()))?;
+    Ok(glob)
 }
 
 #[cfg(test)]
@@ -228,6 +251,32 @@ mod tests {
         ] {
             assert_eq!(folder(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_glob_is_from_the_root_or_from_the_folder_that_its_dots_say() {
+        for (folder, written, from_root) in [
+            ("services/api", "libs/**", Some("libs/**")),
+            ("services/api", "../../base", Some("base")),
+            ("services/api", "../charts/", Some("services/charts")),
+            ("services/api", "./proto/*.proto", Some("services/api/proto/*.proto")),
+            ("services/api", ".././../x", Some("x")),
+            ("services/api", "**", Some("**")),
+            ("", "./x", Some("x")),
+            ("services/api", "../../../base", None),
+            ("", "../base", None),
+            ("services/api", "../..", None),
+            ("a", "", None),
+            ("a", "/x", None),
+            ("a", "x/../y", None),
+            ("a", "../x/../y", None),
+            ("a", "x//y", None),
+            ("a", "[", None),
+        ] {
+            assert_eq!(glob(written, folder).ok().as_deref(), from_root, "{written} in {folder}");
+        }
+        let Err(Complaint(_, what, fix)) = glob("../../x", "a") else { panic!("it leaves the repository") };
+        assert!(what.contains("leaves the repository") && fix.contains("fewer .."), "{what}: {fix}");
     }
 
     #[test]

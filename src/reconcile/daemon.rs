@@ -267,8 +267,9 @@ async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>) {
             if let HeadUpdate::Keep { reason } = &update {
                 tracing::warn!(%release, source = %report.source, %reason, "the last good declaration is kept");
             }
-            driver.memories.of(&release).lock().await.note_head(&report.source, update);
-            driver.queue.soon(&release);
+            if driver.memories.of(&release).lock().await.note_head(&report.source, update) {
+                driver.queue.soon(&release);
+            }
         }
         if report.status_changed {
             for problem in &report.heads.problems {

@@ -35,8 +35,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Takes over what a source said.
-    pub fn note_head(&mut self, source: &SourceName, update: HeadUpdate) {
+    /// Takes over what a source said; tells whether a pass has to look at it. Nobody waits for one more image of a version that runs.
+    pub fn note_head(&mut self, source: &SourceName, update: HeadUpdate) -> bool {
+        let due = match &update {
+            HeadUpdate::Known(desired) => !self.is_image_alone(source, desired),
+            HeadUpdate::Keep { .. } => true,
+        };
         let head = match update {
             HeadUpdate::Known(desired) => Head::Known(desired),
             HeadUpdate::Keep { reason } => match self.heads.remove(source) {
@@ -47,6 +51,16 @@ impl Memory {
             },
         };
         self.heads.insert(source.clone(), head);
+        due
+    }
+
+    /// Tells whether a head differs from the last one in the images that would do, while its version is what runs.
+    fn is_image_alone(&self, source: &SourceName, desired: &Desired) -> bool {
+        let Some(Head::Known(last)) = self.heads.get(source) else { return false };
+        let Some(record) = self.stored.as_ref().and_then(Stored::record) else { return false };
+        let stands = record.rollout.is_none()
+            && record.stable.as_ref().is_some_and(|stable| stable.version.identity == desired.identity);
+        stands && Desired { image: last.image.clone(), ..desired.clone() } == **last
     }
 
     /// Returns the head by which the release is run: its owner's. A release without a record belongs to the first that claims it.

@@ -20,5 +20,6 @@ pub mod sources;
 mod statuses;
 mod supervisor;
 
+pub use compose::compose;
 pub use daemon::{Daemon, count_calls};
 pub use supervisor::{DaemonError, Supervisor};

@@ -1,14 +1,15 @@
 //! One tracked branch of a source at one commit: its declaration files, what each asks for, and where its content comes from. A new
 //! head re-renders only the files whose declaration or watched content moved; the others keep their answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gix::{ObjectId, Repository};
 
 use super::error::GitError;
-use super::find::{Finder, Found};
-use super::history::{CANDIDATES, Deepen, History, Origin, commit_id, revision};
+use super::find::{Finder, Found, Walked};
+use super::history::{CANDIDATES, Deepen, History, Origin, Step, commit_id, revision};
+use super::index::Files;
 use super::report::{Compose, DeclareRequest, Declared, Refused, RenderRequest};
 use super::tree::{Budget, blob};
 use super::watched::Watched;
@@ -33,7 +34,8 @@ pub(super) struct Context<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Branch {
     pub(super) head: Option<ObjectId>,
-    pub(super) files: BTreeMap<String, File>,
+    pub(super) files: Files,
+    walked: Option<Arc<Walked>>,
 }
 
 /// A declaration file.
@@ -41,6 +43,8 @@ pub(super) struct Branch {
 pub(super) struct File {
     /// The service that it declares, or did when it could last be read.
     pub(super) service: Option<ServiceName>,
+    /// The blob, and what it says of itself.
+    pub(super) declared: Result<(ObjectId, Declared), String>,
     /// What came of it.
     pub(super) state: Result<Good, String>,
 }
@@ -50,22 +54,18 @@ pub(super) struct File {
 pub(super) struct Good {
     blob: ObjectId,
     declared: Declared,
-    watched: Arc<Watched>,
-    origin: Origin,
+    pub(super) watched: Arc<Watched>,
+    pub(super) origin: Origin,
     /// What it asks for, by environment.
     pub(super) answers: BTreeMap<EnvironmentName, Result<Arc<Desired>, String>>,
 }
 
-/// A file on its way: declared, but not yet rendered.
-struct Candidate {
-    path: String,
-    prior: Option<File>,
-    service: Option<ServiceName>,
-    state: Result<(ObjectId, Declared), String>,
-}
+/// A file that was read anew: the service that it declares, or did, and what it says of itself.
+type Read = (Option<ServiceName>, Result<(ObjectId, Declared), String>);
 
 impl Branch {
-    /// Moves to a head and returns how many files were rendered. After an error the branch is as it was.
+    /// Moves to a head and returns how many files were rendered. After an error the branch is as it was. What a commit does not touch
+    /// is not looked at.
     pub(super) fn advance(
         &mut self,
         context: &Context<'_>,
@@ -84,54 +84,66 @@ impl Branch {
             Some(former) => history.distance(former, budget)?,
             None => None,
         };
-        let found = context.finder.find(repo, tree, budget)?;
-        let mut candidates = Vec::with_capacity(found.len());
-        for found in found {
-            candidates.push(self.declare(context, repo, found)?);
+        let (walked, changes) = context.finder.walk(repo, tree, self.walked.as_ref(), budget)?;
+        let mut reads: BTreeMap<String, Read> = BTreeMap::new();
+        for found in changes.found {
+            let (path, read) = self.read(context, repo, found)?;
+            reads.insert(path, read);
         }
-        refuse_doubles(&mut candidates);
-        let mut look = Look { context, repo, head, tree, fresh, history, budget, rendered: 0 };
-        let mut files = BTreeMap::new();
-        for candidate in candidates {
-            let service = candidate.service.clone();
-            let path = candidate.path.clone();
-            files.insert(path, File { service, state: look.file(candidate)? });
+        let gone: BTreeSet<String> = changes.gone.into_iter().collect();
+        let moved = self.moved(&mut history, fresh, budget)?;
+        let doubles = self.doubles(&reads, &gone);
+        let touched = self.touched(&reads, &gone, moved.as_ref(), doubles.keys());
+        let mut look = Look { context, repo, head, tree, fresh, moved, history, budget, rendered: 0 };
+        let mut files = Vec::with_capacity(touched.len());
+        for path in touched {
+            let prior = self.files.get(&path);
+            let read = reads
+                .remove(&path)
+                .or_else(|| prior.map(|file| (file.service.clone(), file.declared.clone())));
+            let Some((service, declared)) = read else { continue };
+            let prior = prior.and_then(|file| file.state.as_ref().ok());
+            let state = match doubled(&declared, &doubles) {
+                Some(message) => Err(message),
+                None => look.file(&path, &declared, prior)?,
+            };
+            files.push((path, File { service, declared, state }));
         }
         let rendered = look.rendered;
-        self.head = Some(head);
-        self.files = files;
+        for path in &gone {
+            self.files.remove(path);
+        }
+        for (path, file) in files {
+            self.files.put(path, file);
+        }
+        (self.head, self.walked) = (Some(head), Some(walked));
         Ok(rendered)
     }
 
     /// Reads a file and asks who it is; an unreadable file keeps the name that it had.
-    fn declare(&self, context: &Context<'_>, repo: &Repository, found: Found) -> Result<Candidate, GitError> {
+    fn read(
+        &self,
+        context: &Context<'_>,
+        repo: &Repository,
+        found: Found,
+    ) -> Result<(String, Read), GitError> {
         let Found { path, blob: id } = found;
-        let prior = self.files.get(&path).map(File::clone_good);
-        let known = prior.as_ref().and_then(|file| file.service.clone());
-        let id = match id {
-            Ok(id) => id,
-            Err(error) => return Ok(Candidate { path, prior, service: known, state: Err(error.sentence()) }),
-        };
-        if let Some(File { state: Ok(good), .. }) = &prior
-            && good.blob == id
-        {
-            let state = Ok((id, good.declared.clone()));
-            return Ok(Candidate { path, prior, service: known, state });
-        }
-        let bytes = match blob(repo, id, &path) {
-            Ok(bytes) => Arc::from(bytes),
-            Err(error @ GitError::TooLarge { .. }) => {
-                return Ok(Candidate { path, prior, service: known, state: Err(error.sentence()) });
+        let known = self.files.get(&path).and_then(|file| file.service.clone());
+        let bytes = match id.and_then(|id| Ok((id, blob(repo, id, &path)?))) {
+            Ok(read) => read,
+            Err(error @ (GitError::TooLarge { .. } | GitError::NotPlain { .. })) => {
+                return Ok((path, (known, Err(error.sentence()))));
             }
             Err(error) => return Err(error),
         };
+        let (id, bytes) = bytes;
         let request = DeclareRequest {
             source: context.source.name.clone(),
             path: path.clone(),
-            bytes,
+            bytes: Arc::from(bytes),
             environments: context.claimable.to_vec(),
         };
-        let (service, state) = match (context.compose.declare)(&request) {
+        let read = match (context.compose.declare)(&request) {
             Ok(declared) if !context.source.services.allows(&declared.service) => {
                 let Source { name, services, .. } = context.source;
                 let service = declared.service;
@@ -144,69 +156,123 @@ impl Branch {
             Ok(declared) => (Some(declared.service.clone()), Ok((id, declared))),
             Err(Refused { service, message }) => (service.or(known), Err(message)),
         };
-        Ok(Candidate { path, prior, service, state })
+        Ok((path, read))
     }
-}
 
-impl File {
-    fn clone_good(&self) -> Self {
-        Self { service: self.service.clone(), state: self.state.clone() }
-    }
-}
-
-/// Refuses every file whose service another file declares as well.
-fn refuse_doubles(candidates: &mut [Candidate]) {
-    let mut paths: BTreeMap<ServiceName, Vec<String>> = BTreeMap::new();
-    for candidate in candidates.iter() {
-        if let Ok((_, declared)) = &candidate.state {
-            paths.entry(declared.service.clone()).or_default().push(candidate.path.clone());
+    /// Returns the files that watch what the new commits changed; `None`: that is not known, so everything may have moved.
+    fn moved(
+        &self,
+        history: &mut History<'_>,
+        fresh: Option<usize>,
+        budget: &mut Budget,
+    ) -> Result<Option<BTreeSet<String>>, GitError> {
+        let Some(fresh) = fresh else { return Ok(None) };
+        let mut moved = BTreeSet::new();
+        for index in 0..fresh {
+            let Some(changed) = history.step(index, budget)?.and_then(Step::changed) else { return Ok(None) };
+            for path in changed {
+                self.files.touched_by(path, &mut moved);
+            }
         }
+        Ok(Some(moved))
     }
-    for candidate in candidates {
-        let Ok((_, declared)) = &candidate.state else { continue };
-        let Some(all) = paths.get(&declared.service).filter(|all| all.len() > 1) else { continue };
-        let message = format!(
-            "the service {} is declared by {}: one service, one file; both are refused",
-            declared.service,
-            all.join(" and ")
-        );
-        candidate.state = Err(message);
+
+    /// Returns, for each service that a file begins or ceases to declare, the files that declare it now.
+    fn doubles(
+        &self,
+        reads: &BTreeMap<String, Read>,
+        gone: &BTreeSet<String>,
+    ) -> BTreeMap<ServiceName, Vec<String>> {
+        let mut doubles: BTreeMap<ServiceName, Vec<String>> = BTreeMap::new();
+        let before = gone.iter().chain(reads.keys()).filter_map(|path| self.files.get(path));
+        for (_, declared) in before.filter_map(|file| file.declared.as_ref().ok()) {
+            doubles.entry(declared.service.clone()).or_default();
+        }
+        for (path, (_, declared)) in reads {
+            if let Ok((_, declared)) = declared {
+                doubles.entry(declared.service.clone()).or_default().push(path.clone());
+            }
+        }
+        for (service, paths) in &mut doubles {
+            let others = self.files.declaring(service);
+            paths.extend(others.filter(|path| !gone.contains(*path) && !reads.contains_key(*path)).cloned());
+            paths.sort();
+        }
+        doubles
+    }
+
+    /// Returns the files that have to be looked at: read anew, moved, declared elsewhere as well, or open for images.
+    fn touched<'a>(
+        &self,
+        reads: &BTreeMap<String, Read>,
+        gone: &BTreeSet<String>,
+        moved: Option<&BTreeSet<String>>,
+        services: impl Iterator<Item = &'a ServiceName>,
+    ) -> BTreeSet<String> {
+        let mut touched: BTreeSet<String> = reads.keys().cloned().collect();
+        match moved {
+            Some(moved) => touched.extend(moved.iter().chain(self.files.open()).cloned()),
+            None => touched.extend(self.files.iter().map(|(path, _)| path.clone())),
+        }
+        for service in services {
+            touched.extend(self.files.declaring(service).cloned());
+        }
+        touched.retain(|path| !gone.contains(path));
+        touched
     }
 }
 
-/// One pass over the files of a head.
+/// Says why a file is refused whose service another file declares as well.
+fn doubled(
+    declared: &Result<(ObjectId, Declared), String>,
+    doubles: &BTreeMap<ServiceName, Vec<String>>,
+) -> Option<String> {
+    let service = &declared.as_ref().ok()?.1.service;
+    let all = doubles.get(service).filter(|all| all.len() > 1)?;
+    Some(format!(
+        "the service {service} is declared by {}: one service, one file; both are refused",
+        all.join(" and ")
+    ))
+}
+
+/// One pass over the files that a head touches.
 struct Look<'a, 'b> {
     context: &'a Context<'a>,
     repo: &'a Repository,
     head: ObjectId,
     tree: ObjectId,
-    /// How many commits are new since the last look; `None`: not known, so everything may have moved.
+    /// How many commits are new since the last look; `None`: not known.
     fresh: Option<usize>,
+    /// The files that watch what they changed; `None`: not known, so everything may have moved.
+    moved: Option<BTreeSet<String>>,
     history: History<'a>,
     budget: &'b mut Budget,
     rendered: u64,
 }
 
 impl Look<'_, '_> {
-    fn file(&mut self, candidate: Candidate) -> Result<Result<Good, String>, GitError> {
-        let Candidate { path, prior, state, .. } = candidate;
-        let (blob_id, declared) = match state {
-            Ok(state) => state,
-            Err(message) => return Ok(Err(message)),
+    fn file(
+        &mut self,
+        path: &str,
+        declared: &Result<(ObjectId, Declared), String>,
+        prior: Option<&Good>,
+    ) -> Result<Result<Good, String>, GitError> {
+        let (blob_id, declared) = match declared {
+            Ok((blob, declared)) => (*blob, declared),
+            Err(message) => return Ok(Err(message.clone())),
         };
-        let prior = prior.and_then(|file| file.state.ok());
-        if let Some(prior) = prior.filter(|prior| prior.blob == blob_id && prior.declared == declared)
-            && let Some(good) = self.unmoved(prior)?
+        if let Some(prior) = prior.filter(|prior| prior.blob == blob_id && prior.declared == *declared)
+            && self.moved.as_ref().is_some_and(|moved| !moved.contains(path))
         {
-            return Ok(Ok(good));
+            return self.unmoved(prior.clone()).map(Ok);
         }
-        let watched = match Watched::new(&path, &declared) {
+        let watched = match Watched::new(path, declared) {
             Ok(watched) => Arc::new(watched),
             Err(message) => return Ok(Err(message)),
         };
-        let bytes = blob(self.repo, blob_id, &path)?.into();
+        let bytes = blob(self.repo, blob_id, path)?.into();
         let watched_tree = watched.content_id(self.repo, self.tree, self.budget)?;
-        let origin = self.history.origin(self.head, &path, &watched, self.budget)?;
+        let origin = self.history.origin(self.head, path, &watched, self.budget)?;
         let request = RenderRequest {
             source: self.context.source.name.clone(),
             revision: revision(self.repo, origin.brought, self.context.source)?,
@@ -215,31 +281,28 @@ impl Look<'_, '_> {
             candidates: origin.candidates.clone(),
             environments: self.context.environments.to_vec(),
             claimable: self.context.claimable.to_vec(),
-            path,
+            path: path.to_owned(),
         };
         self.rendered += 1;
-        let answers = checked(&declared, &request, (self.context.compose.render)(&request));
-        Ok(Ok(Good { blob: blob_id, declared, watched, origin, answers }))
+        let answers = checked(declared, &request, (self.context.compose.render)(&request));
+        Ok(Ok(Good { blob: blob_id, declared: declared.clone(), watched, origin, answers }))
     }
 
-    /// Returns the former result if nothing that it watches moved, with the images of the new commits added.
-    fn unmoved(&mut self, mut prior: Good) -> Result<Option<Good>, GitError> {
-        let Some(fresh) = self.fresh else { return Ok(None) };
+    /// Returns the former result of a file of which nothing moved, with the images of the new commits added.
+    fn unmoved(&mut self, mut prior: Good) -> Result<Good, GitError> {
+        let room = CANDIDATES.saturating_sub(prior.origin.candidates.len());
         let mut newer = Vec::new();
-        for index in 0..fresh {
-            let Some(step) = self.history.step(index, self.budget)? else { return Ok(None) };
-            if step.moves(&prior.watched) {
-                return Ok(None);
+        // The steps go downwards from the head; the oldest of them count.
+        for index in (0..self.fresh.unwrap_or_default()).rev().take(room) {
+            if let Some(step) = self.history.step(index, self.budget)? {
+                newer.push(commit_id(step.id)?);
             }
-            newer.push(commit_id(step.id)?);
         }
-        newer.reverse();
-        newer.truncate(CANDIDATES.saturating_sub(prior.origin.candidates.len()));
         for answer in prior.answers.values_mut().flatten() {
             add_images(answer, &prior.origin.candidates, &newer);
         }
         prior.origin.candidates.extend(newer);
-        Ok(Some(prior))
+        Ok(prior)
     }
 }
 

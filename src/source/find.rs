@@ -1,12 +1,15 @@
 //! Finds declaration files by the configured globs. A glob is matched segment by segment while the tree is walked, so that only the
-//! folders that can hold a match are read.
+//! folders that can hold a match are read; and of those only the ones that changed since the last walk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gix::objs::tree::EntryKind;
 use gix::{ObjectId, Repository};
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::error::{Cause, GitError};
-use super::tree::{Budget, entries, join, too_deep};
+use super::tree::{Budget, Entry, entries, join, too_deep};
 
 #[derive(Debug)]
 enum Segment {
@@ -54,18 +57,44 @@ impl Finder {
         Ok(Self(globs.iter().map(parse).collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// Walks a tree and returns the matches in the order of their paths.
-    pub(super) fn find(
+    /// Walks a tree and returns what differs from an earlier walk: work for the folders that changed alone.
+    pub(super) fn walk(
         &self,
         repo: &Repository,
         root: ObjectId,
+        before: Option<&Arc<Walked>>,
         budget: &mut Budget,
-    ) -> Result<Vec<Found>, GitError> {
+    ) -> Result<(Arc<Walked>, Changes), GitError> {
         let rests: Vec<&[Segment]> = self.0.iter().map(Vec::as_slice).collect();
-        let mut found = Vec::new();
-        walk(repo, root, "", &rests, budget, &mut found)?;
-        found.sort_by(|left, right| left.path.cmp(&right.path));
-        Ok(found)
+        let mut changes = Changes::default();
+        let walked = walk(repo, (root, ""), &rests, before, budget, &mut changes)?;
+        Ok((walked, changes))
+    }
+}
+
+/// A folder as it was walked.
+#[derive(Debug)]
+pub(super) struct Walked {
+    tree: ObjectId,
+    files: BTreeMap<String, Entry>,
+    folders: BTreeMap<String, Arc<Self>>,
+}
+
+/// What a walk found otherwise than the one before.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Files that are new or have another content, in the order of their paths.
+    pub(super) found: Vec<Found>,
+    /// The paths of files that are not there any more.
+    pub(super) gone: Vec<String>,
+}
+
+impl Changes {
+    fn all_gone(&mut self, folder: &Walked, prefix: &str) {
+        self.gone.extend(folder.files.keys().map(|name| join(prefix, name)));
+        for (name, inner) in &folder.folders {
+            self.all_gone(inner, &join(prefix, name));
+        }
     }
 }
 
@@ -94,30 +123,49 @@ fn advance<'a>(rests: &[&'a [Segment]], name: &str) -> (Vec<&'a [Segment]>, bool
 
 fn walk(
     repo: &Repository,
-    tree: ObjectId,
-    prefix: &str,
+    (tree, prefix): (ObjectId, &str),
     rests: &[&[Segment]],
+    before: Option<&Arc<Walked>>,
     budget: &mut Budget,
-    found: &mut Vec<Found>,
-) -> Result<(), GitError> {
+    changes: &mut Changes,
+) -> Result<Arc<Walked>, GitError> {
+    if let Some(same) = before.filter(|before| before.tree == tree) {
+        return Ok(same.clone());
+    }
     if prefix.split('/').count() > 64 {
         return Err(too_deep(prefix));
     }
+    let mut walked = Walked { tree, files: BTreeMap::new(), folders: BTreeMap::new() };
     for entry in entries(repo, tree, budget)? {
         let (inside, hit, literal) = advance(rests, &entry.name);
         let path = join(prefix, &entry.name);
-        match entry.kind {
-            EntryKind::Tree if !inside.is_empty() => walk(repo, entry.id, &path, &inside, budget, found)?,
-            EntryKind::Blob | EntryKind::BlobExecutable if hit => {
-                found.push(Found { path, blob: Ok(entry.id) });
+        let is_file = match entry.kind {
+            EntryKind::Tree if !inside.is_empty() => {
+                let before = before.and_then(|before| before.folders.get(&entry.name));
+                let inner = walk(repo, (entry.id, &path), &inside, before, budget, changes)?;
+                walked.folders.insert(entry.name.clone(), inner);
+                false
             }
+            EntryKind::Blob | EntryKind::BlobExecutable => hit,
             // A link among the folders that a '*' matches is nobody's declaration; one at a name that we were told to read is.
-            EntryKind::Link | EntryKind::Commit if hit || literal => {
-                let blob = entry.plain(&path).map(|()| entry.id);
-                found.push(Found { path, blob });
+            EntryKind::Link | EntryKind::Commit => hit || literal,
+            EntryKind::Tree => false,
+        };
+        if is_file {
+            if before.and_then(|before| before.files.get(&entry.name)) != Some(&entry) {
+                changes.found.push(Found { blob: entry.plain(&path).map(|()| entry.id), path });
             }
-            _ => {}
+            walked.files.insert(entry.name.clone(), entry);
         }
     }
-    Ok(())
+    if let Some(before) = before {
+        let gone = before.files.keys().filter(|name| !walked.files.contains_key(*name));
+        changes.gone.extend(gone.map(|name| join(prefix, name)));
+        for (name, inner) in &before.folders {
+            if !walked.folders.contains_key(name) {
+                changes.all_gone(inner, &join(prefix, name));
+            }
+        }
+    }
+    Ok(Arc::new(walked))
 }

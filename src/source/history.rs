@@ -22,19 +22,26 @@ const CHANGED_LIMIT: usize = 50_000;
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) id: ObjectId,
-    /// `None`: everything (the first commit of all, or more than can be told apart).
+    /// In order. `None`: everything (the first commit of all, or more than can be told apart).
     changed: Option<Vec<String>>,
 }
 
 impl Step {
     /// Tells whether the commit changed something that counts.
     pub(super) fn moves(&self, watched: &Watched) -> bool {
-        self.changed.as_ref().is_none_or(|paths| paths.iter().any(|path| watched.matches(path)))
+        self.changed.as_ref().is_none_or(|paths| watched.any(paths))
     }
 
     /// Tells whether the commit changed a file.
     pub(super) fn changes(&self, path: &str) -> bool {
-        self.changed.as_ref().is_none_or(|paths| paths.iter().any(|changed| changed == path))
+        self.changed
+            .as_ref()
+            .is_none_or(|paths| paths.binary_search_by(|changed| changed.as_str().cmp(path)).is_ok())
+    }
+
+    /// Returns the paths that changed; `None`: everything.
+    pub(super) fn changed(&self) -> Option<&[String]> {
+        self.changed.as_deref()
     }
 }
 
@@ -94,6 +101,7 @@ impl<'a> History<'a> {
         let above = above.tree_id().map_err(GitError::corrupt)?.detach();
         let mut changed = Vec::new();
         diff(self.repo, Some(above), Some(tree), "", budget, &mut changed)?;
+        changed.sort_unstable();
         let changed = (changed.len() <= CHANGED_LIMIT).then_some(changed);
         self.steps.push(Step { id, changed });
         self.next = Some(parent);

@@ -135,7 +135,7 @@ impl Memory {
             let refused = look.refused.map(|id| id.to_string());
             gathered.problem(None, refused.as_deref().or(commit.as_deref()), error);
         }
-        for (path, file) in &look.branch.files {
+        for (path, file) in look.branch.files.iter() {
             gathered.files += 1;
             match &file.state {
                 Err(message) => {

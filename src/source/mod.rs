@@ -17,12 +17,15 @@ mod follow_tests;
 mod forge;
 mod hint;
 mod history;
+mod index;
 #[cfg(test)]
 mod local_tests;
 mod look;
 #[cfg(test)]
 mod loop_tests;
 mod mirror;
+#[cfg(test)]
+mod mono_tests;
 mod network;
 mod page;
 mod poll;

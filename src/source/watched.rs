@@ -40,8 +40,11 @@ impl Watched {
                 outer.push(root);
             }
         }
+        let inside = declared.paths.iter().filter(|glob| static_prefix(glob) == **glob);
+        let inside: Vec<String> = inside.map(|folder| format!("{folder}/**")).collect();
         Ok(Self {
-            added: globs(declared.paths.iter().map(String::as_str))?,
+            // A path without a wildcard is a file, or a folder with all that is in it.
+            added: globs(declared.paths.iter().chain(&inside).map(String::as_str))?,
             ignored: globs(ignored)?,
             folder,
             roots: outer,
@@ -51,6 +54,31 @@ impl Watched {
     /// Tells whether a file counts.
     pub(super) fn matches(&self, path: &str) -> bool {
         (inside(path, &self.folder) || self.added.is_match(path)) && !self.ignored.is_match(path)
+    }
+
+    /// Returns the folders without a wildcard above everything that is watched.
+    pub(super) fn roots(&self) -> &[String] {
+        &self.roots
+    }
+
+    /// Tells whether one of these paths counts; they are in order.
+    pub(super) fn any(&self, sorted: &[String]) -> bool {
+        self.roots.iter().any(|root| {
+            let below = if root.is_empty() { String::new() } else { format!("{root}/") };
+            let from = sorted.partition_point(|path| *path < below);
+            let below = sorted.iter().skip(from).take_while(|path| path.starts_with(&below));
+            let root = sorted.binary_search(root).ok().and_then(|at| sorted.get(at));
+            below.chain(root).any(|path| self.matches(path))
+        })
+    }
+
+    /// Returns how a path enters the content id: what is in the service's folder by its path from there, so that a folder that is
+    /// moved keeps its content.
+    fn named(&self, path: &str) -> String {
+        let from_folder = path.strip_prefix(&self.folder).filter(|_| !self.folder.is_empty());
+        from_folder
+            .filter(|rest| rest.starts_with('/'))
+            .map_or_else(|| path.to_owned(), |rest| format!(".{rest}"))
     }
 
     /// Returns the content id of everything that counts in a commit's tree: a hash of path, mode and blob of each.
@@ -65,7 +93,7 @@ impl Watched {
             let Some(entry) = at(repo, tree, root, budget)? else { continue };
             let mut take = |path: String, kind, id| {
                 if self.matches(&path) {
-                    found.insert(path, (kind, id));
+                    found.insert(self.named(&path), (kind, id));
                 }
             };
             if entry.is_tree() {
@@ -153,6 +181,11 @@ mod tests {
             ("proto/sub/a.proto", false),
         ] {
             assert_eq!(one.matches(path), counts, "{path}");
+            assert_eq!(one.any(&["a".to_owned(), path.to_owned(), "zz".to_owned()]), counts, "{path}");
+        }
+        let plain = watched("services/a/.idp/deploy.yaml", &["base", "VERSION"], &[]);
+        for (path, counts) in [("base/x/y", true), ("base", true), ("VERSION", true), ("base-2/x", false)] {
+            assert_eq!(plain.any(&[path.to_owned()]), counts, "{path}");
         }
         assert_eq!(one.roots, ["lib", "proto", "services/a"]);
         assert_eq!(watched(".idp/deploy.yaml", &["lib/**"], &[]).roots, [""]);
