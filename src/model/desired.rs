@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::Revision;
+use super::change::{Changes, Revision};
 use super::image::ImageRequest;
 use super::name::{Namespace, ReleaseKey, SourceName, TeamName};
 use super::object::Manifest;
@@ -52,6 +52,9 @@ pub struct Desired {
     pub source: SourceName,
     /// The commit.
     pub revision: Revision,
+    /// The newest commits that changed what the service watches, or its declaration.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
     /// The identity of the version that the commit asks for.
     pub identity: Identity,
     /// Hash of the renderer's version, the platform's defaults and the profile.

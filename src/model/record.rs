@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::change::Changes;
 use super::command::CommandResult;
 use super::desired::{Identity, Mode};
 use super::name::{EnvironmentName, SourceName, TeamName};
@@ -328,6 +329,9 @@ pub struct Stable {
     pub rollout: u64,
     /// The version.
     pub version: Version,
+    /// The commits that it brought, after the one that was stable before.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
     /// Since when.
     pub since: Timestamp,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::change::Revision;
+use super::change::{Changes, Revision};
 use super::desired::Identity;
 use super::duration;
 use super::image::{Image, ImageRequest};
@@ -180,6 +180,9 @@ pub struct Rollout {
     pub number: u64,
     /// What is to become stable; the image is known once the phase is past Preparing.
     pub candidate: Candidate,
+    /// The commits that it brings, after the one that was stable when it began.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
     /// Whether no version was ever promoted.
     pub first: bool,
     /// Stable has no available pod: no canary, roll forward.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::change::Revision;
+use super::change::{Changes, Revision};
 use super::image::Image;
 use super::name::{EnvironmentName, ReleaseKey, SourceName, TeamName};
 use super::rollout::{Hold, Outcome, Version};
@@ -39,6 +39,8 @@ pub enum Kind {
     ChangeSeen {
         /// The commit.
         revision: Revision,
+        /// The commits that came with it, after the one that is stable.
+        changes: Changes,
     },
     /// A rollout was begun and waits for image or slot.
     Queued {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::declare::template::Values;
-use crate::model::change::Revision;
+use crate::model::change::{Changes, Revision};
 use crate::model::declaration::Declaration;
 use crate::model::desired::Desired;
 use crate::model::name::{Namespace, ReleaseKey, SourceName};
@@ -159,6 +159,7 @@ pub fn render(declaration: &Declaration, context: &RenderContext<'_>) -> Result<
         source: source.clone(),
         revision: revision.clone(),
         identity: identity::identity(declaration, watched_tree),
+        changes: Changes::default(),
         platform: identity::platform(RENDERER, platform),
         image,
         mode: declaration.mode,

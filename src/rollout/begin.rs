@@ -4,6 +4,7 @@ use super::gates::elapsed;
 use super::hold;
 use super::machine::{Machine, is_canary};
 use super::view::Workload;
+use crate::model::change::Changes;
 use crate::model::desired::{Desired, Head};
 use crate::model::duration::rough;
 use crate::model::image::{Image, ImageState};
@@ -39,6 +40,7 @@ impl Machine<'_> {
         self.record.rollouts = number;
         let deadline = desired.policy.progress_deadline;
         let forward = self.record.unavailable_since.is_some_and(|since| elapsed(since, now) >= deadline);
+        let changes = self.brought(desired);
         self.record.rollout = Some(Rollout {
             number,
             candidate: Candidate::Waiting {
@@ -47,6 +49,7 @@ impl Machine<'_> {
                 image: desired.image.clone(),
                 platform: desired.platform.clone(),
             },
+            changes: changes.clone(),
             first: self.record.stable.is_none(),
             forward,
             policy: desired.policy.clone(),
@@ -70,10 +73,15 @@ impl Machine<'_> {
         let revision = desired.revision.clone();
         let sentence =
             format!("commit {} by {}: {}", revision.commit.short(), revision.author, revision.subject);
-        self.say(Kind::ChangeSeen { revision: revision.clone() }, sentence);
+        self.say(Kind::ChangeSeen { revision: revision.clone(), changes }, sentence);
         let sentence =
             format!("rollout {number} of version {} waits for its image", desired.identity.short());
         self.say(Kind::Queued { revision }, sentence);
+    }
+
+    /// Returns the commits that a desired state brings beyond stable's.
+    fn brought(&self, desired: &Desired) -> Changes {
+        desired.changes.since(self.record.stable.as_ref().map(|stable| &stable.version.revision.commit))
     }
 
     /// Waiting for image, kept revision, slot; then the first change of the cluster is allowed.

@@ -230,7 +230,8 @@ impl Machine<'_> {
         let Candidate::Ready(version) = rollout.candidate.clone() else { return };
         let now = self.input.now;
         let previous = self.record.stable.take().map(|stable| stable.version);
-        self.record.stable = Some(Stable { rollout: rollout.number, version: version.clone(), since: now });
+        let (number, changes) = (rollout.number, rollout.changes.clone());
+        self.record.stable = Some(Stable { rollout: number, version: version.clone(), changes, since: now });
         self.record.superseded_in_row = 0;
         let took = elapsed(rollout.started_at, now);
         let sentence = format!(

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::begin::image_of;
 use super::hold;
 use super::view::{View, Workload, carries_labels, stable_key};
+use crate::model::change::Changes;
 use crate::model::desired::{Desired, Identity};
 use crate::model::name::ReleaseKey;
 use crate::model::object::{ContentHash, Manifest, Role};
@@ -61,6 +62,7 @@ pub fn rebuild(
     record.stable = stable.map(|(number, revision)| Stable {
         rollout: *number,
         version: revision.version.clone(),
+        changes: Changes::default(),
         since: now,
     });
     let keep =
@@ -206,6 +208,7 @@ fn unfinished(
     Some(Rollout {
         number: *number,
         candidate: Candidate::Ready(revision.version.clone()),
+        changes: Changes::default(),
         first,
         forward: false,
         policy: desired.policy.clone(),
@@ -244,7 +247,8 @@ fn found_running(
         image,
         platform: desired.platform.clone(),
     };
-    record.stable = Some(Stable { rollout: 0, version: version.clone(), since: now });
+    record.stable =
+        Some(Stable { rollout: 0, version: version.clone(), changes: Changes::default(), since: now });
     let objects = record.inventory.iter().filter_map(|(key, entry)| {
         let live = observed.object(key).present()?;
         let track = live.object.pointer(&format!("/metadata/labels/{}", LABEL_TRACK.replace('/', "~1")));

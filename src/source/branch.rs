@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use gix::{ObjectId, Repository};
 
+use super::changes::changes;
 use super::error::GitError;
 use super::find::{Finder, Found, Walked};
 use super::history::{CANDIDATES, Deepen, History, Origin, Step, commit_id, revision};
@@ -14,7 +15,7 @@ use super::report::{Compose, DeclareRequest, Declared, Refused, RenderRequest};
 use super::tree::{Budget, blob};
 use super::watched::Watched;
 use crate::config::Source;
-use crate::model::change::CommitId;
+use crate::model::change::{Changes, CommitId};
 use crate::model::desired::Desired;
 use crate::model::image::Wanted;
 use crate::model::name::{EnvironmentName, ServiceName};
@@ -56,6 +57,7 @@ pub(super) struct Good {
     declared: Declared,
     pub(super) watched: Arc<Watched>,
     pub(super) origin: Origin,
+    changes: Changes,
     /// What it asks for, by environment.
     pub(super) answers: BTreeMap<EnvironmentName, Result<Arc<Desired>, String>>,
 }
@@ -273,6 +275,8 @@ impl Look<'_, '_> {
         let bytes = blob(self.repo, blob_id, path)?.into();
         let watched_tree = watched.content_id(self.repo, self.tree, self.budget)?;
         let origin = self.history.origin(self.head, path, &watched, self.budget)?;
+        let since = self.fresh.zip(prior.map(|prior| &prior.changes));
+        let changes = changes(self.repo, &mut self.history, (path, &watched), since, self.budget)?;
         let request = RenderRequest {
             source: self.context.source.name.clone(),
             revision: revision(self.repo, origin.brought, self.context.source)?,
@@ -284,8 +288,8 @@ impl Look<'_, '_> {
             path: path.to_owned(),
         };
         self.rendered += 1;
-        let answers = checked(declared, &request, (self.context.compose.render)(&request));
-        Ok(Ok(Good { blob: blob_id, declared: declared.clone(), watched, origin, answers }))
+        let answers = checked(declared, &request, &changes, (self.context.compose.render)(&request));
+        Ok(Ok(Good { blob: blob_id, declared: declared.clone(), watched, origin, changes, answers }))
     }
 
     /// Returns the former result of a file of which nothing moved, with the images of the new commits added.
@@ -318,10 +322,11 @@ fn add_images(desired: &mut Arc<Desired>, candidates: &[CommitId], newer: &[Comm
     Arc::make_mut(desired).image.wanted = Wanted::Tags(tags);
 }
 
-/// Keeps of an answer what was asked for: this service, in environments that the source may claim.
+/// Keeps of an answer what was asked for: this service, in environments that the source may claim. Adds the commits that it came with.
 fn checked(
     declared: &Declared,
     request: &RenderRequest,
+    changes: &Changes,
     answer: super::report::RenderAnswer,
 ) -> BTreeMap<EnvironmentName, Result<Arc<Desired>, String>> {
     let mut checked = BTreeMap::new();
@@ -336,7 +341,7 @@ fn checked(
             if desired.release.service != declared.service || desired.release.environment != environment {
                 return Err(format!("{} was rendered as {}", declared.service, desired.release));
             }
-            Ok(Arc::new(desired))
+            Ok(Arc::new(Desired { changes: changes.clone(), ..desired }))
         });
         checked.insert(environment, result);
     }

@@ -290,6 +290,7 @@ fn desired(request: &RenderRequest, text: &str, environment: &str) -> Desired {
         source: request.source.clone(),
         revision: request.revision.clone(),
         identity: Identity(request.watched_tree.clone()),
+        changes: crate::model::change::Changes::default(),
         platform: String::new(),
         image: ImageRequest {
             repository: "r/a".to_owned(),

@@ -53,6 +53,8 @@ pub(super) struct History<'a> {
     repo: &'a Repository,
     steps: Vec<Step>,
     next: Option<ObjectId>,
+    /// The first commit of all was read.
+    ended: bool,
     deepen: &'a mut Deepen<'a>,
 }
 
@@ -68,7 +70,7 @@ pub(super) struct Origin {
 impl<'a> History<'a> {
     /// Begins at a head.
     pub(super) fn new(repo: &'a Repository, head: ObjectId, deepen: &'a mut Deepen<'a>) -> Self {
-        Self { repo, steps: Vec::new(), next: Some(head), deepen }
+        Self { repo, steps: Vec::new(), next: Some(head), ended: false, deepen }
     }
 
     /// Returns the commit so many below the head; `None` past the end or the limit.
@@ -82,6 +84,22 @@ impl<'a> History<'a> {
         Ok(self.steps.get(index))
     }
 
+    /// Returns the commit so many below the head as far as the history is here already.
+    pub(super) fn here(&mut self, index: usize, budget: &mut Budget) -> Result<Option<&Step>, GitError> {
+        while self.steps.len() <= index {
+            let Some(id) = self.next.filter(|_| self.steps.len() < HISTORY_LIMIT) else { return Ok(None) };
+            if !self.load(id, false, budget)? {
+                return Ok(None);
+            }
+        }
+        Ok(self.steps.get(index))
+    }
+
+    /// Tells whether the history was read to its first commit.
+    pub(super) fn ended(&self) -> bool {
+        self.ended
+    }
+
     /// Reads a commit and its parent; `false` if its parent is not to be had.
     fn load(&mut self, id: ObjectId, deepen: bool, budget: &mut Budget) -> Result<bool, GitError> {
         let commit = self.repo.find_commit(id).map_err(GitError::corrupt)?;
@@ -89,7 +107,7 @@ impl<'a> History<'a> {
         let parent = commit.parent_ids().next().map(gix::Id::detach);
         let Some(parent) = parent else {
             self.steps.push(Step { id, changed: None });
-            self.next = None;
+            (self.next, self.ended) = (None, true);
             return Ok(true);
         };
         while !self.repo.has_object(parent) {
@@ -175,7 +193,7 @@ pub(super) fn revision(repo: &Repository, id: ObjectId, source: &Source) -> Resu
 }
 
 /// Removes control and direction characters, which could make a line read as another, and cuts.
-fn printable(text: &str, limit: usize) -> String {
+pub(super) fn printable(text: &str, limit: usize) -> String {
     let hidden = |c: char| {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

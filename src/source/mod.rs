@@ -7,6 +7,7 @@
 mod actor;
 mod auth;
 mod branch;
+mod changes;
 mod error;
 mod find;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod mono_tests;
 mod network;
 mod page;
 mod poll;
+mod pull;
 mod reader;
 #[cfg(test)]
 mod redaction_tests;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::EventSource;
 use super::purl::purl;
 use super::types::{self, EventType};
-use crate::model::change::Revision;
+use crate::model::change::{Change, Changes, PullRequest, Revision};
 use crate::model::image::Image;
 use crate::model::rollout::{Hold, Outcome, Version};
 use crate::model::transition::{Kind, Transition};
@@ -28,6 +28,9 @@ pub struct Meaning {
     /// `customData`: what is ours.
     pub custom: Map<String, Value>,
 }
+
+/// Commits that an event tells one by one.
+const COMMITS: usize = 10;
 
 /// Cuts a text that others wrote.
 pub fn cut(text: &str) -> String {
@@ -70,6 +73,30 @@ fn change(revision: &Revision) -> Value {
         "repository": cut(&revision.repository),
         "subject": cut(&revision.subject),
         "url": revision.url.as_deref().map(cut),
+    })
+}
+
+/// What came with a commit: its own pull request, and the newest commits.
+fn brought(changes: &Changes) -> Value {
+    if changes.is_empty() {
+        return json!({});
+    }
+    let pull = |pull: &PullRequest| json!({"number": pull.number, "title": cut(&pull.title)});
+    let commit = |change: &Change| {
+        object(json!({
+            "author": cut(&change.author),
+            "commit": change.commit,
+            "committedAt": change.committed_at.to_string(),
+            "committer": change.committer.as_deref().map(cut),
+            "mergedAt": change.merged_at.map(|at| at.to_string()),
+            "pullRequest": change.pull_request.as_ref().map(pull),
+        }))
+    };
+    json!({
+        "commitCount": changes.commits.len(),
+        "commits": changes.commits.iter().take(COMMITS).map(commit).collect::<Vec<_>>(),
+        "commitsPartial": changes.partial,
+        "pullRequest": changes.commits.first().and_then(|change| change.pull_request.as_ref()).map(pull),
     })
 }
 
@@ -157,10 +184,15 @@ impl Writer<'_> {
         self.event(kind, self.run(), content, Value::Null)
     }
 
-    fn change_seen(&self, revision: &Revision) -> Vec<Meaning> {
+    fn change_seen(&self, revision: &Revision, changes: &Changes) -> Vec<Meaning> {
         let repository = (!revision.repository.is_empty()).then(|| json!({"id": cut(&revision.repository)}));
         let content = json!({"repository": repository});
-        self.event(&types::CHANGE_MERGED, revision.commit.to_string(), content, change(revision))
+        self.event(
+            &types::CHANGE_MERGED,
+            revision.commit.to_string(),
+            content,
+            with(change(revision), brought(changes)),
+        )
     }
 
     fn promoted(&self, new: &Version, previous: Option<&Version>, times: Value) -> Vec<Meaning> {
@@ -216,7 +248,7 @@ fn hold_name(hold: Hold) -> &'static str {
 pub fn meanings(source: &EventSource, transition: &Transition) -> Vec<Meaning> {
     let writer = Writer { source, transition };
     match &transition.kind {
-        Kind::ChangeSeen { revision } => writer.change_seen(revision),
+        Kind::ChangeSeen { revision, changes } => writer.change_seen(revision, changes),
         Kind::Queued { revision } => writer.pipeline(
             &types::PIPELINERUN_QUEUED,
             Value::Null,

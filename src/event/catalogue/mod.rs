@@ -176,7 +176,7 @@ fn chain_id(source: &EventSource, transition: &Transition, tail: Option<&ChainTa
     match (&transition.kind, transition.rollout) {
         (_, Some(number)) => Some(of("rollout", &number.to_be_bytes())),
         (Kind::HealthyAgain { .. }, None) => tail.map(|tail| tail.chain.clone()),
-        (Kind::Applied { revision } | Kind::ChangeSeen { revision }, None) => {
+        (Kind::Applied { revision } | Kind::ChangeSeen { revision, .. }, None) => {
             Some(of("commit", revision.commit.as_str().as_bytes()))
         }
         _ => None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::change::Revision;
+use crate::model::change::{Change, Changes, PullRequest, Revision};
 use crate::model::desired::Identity;
 use crate::model::image::Image;
 use crate::model::rollout::{Hold, Outcome, Version};
@@ -28,6 +28,21 @@ pub fn revision() -> Revision {
         repository: "https://git.example.com/team/hello.git".into(),
         url: Some("https://git.example.com/team/hello/commit/8f4e2d1c0b".into()),
     }
+}
+
+/// So many commits, the newest that of the stories and all but it merged by it.
+pub fn changes(count: usize) -> Changes {
+    let Revision { commit, committed_at, author, subject, .. } = revision();
+    let pull_request = Some(PullRequest { number: 12, title: subject });
+    let change = |number: usize| Change {
+        commit: if number == 0 { commit.clone() } else { format!("{number:040x}").parse().unwrap() },
+        author: author.clone(),
+        committer: (number > 0).then(|| "Bob Example".into()),
+        committed_at,
+        merged_at: (number > 0).then_some(committed_at),
+        pull_request: pull_request.clone(),
+    };
+    Changes { commits: (0..count).map(change).collect(), partial: false }
 }
 
 /// An image with a digest of this digit.
@@ -80,7 +95,10 @@ fn good() -> Vec<Transition> {
     let pass = Verdict::pass(Gate::PodState, "all pods are ready");
     let (took, since_commit) = (Duration::from_secs(42), Duration::from_secs(130));
     vec![
-        of(Kind::ChangeSeen { revision: revision() }, "commit 8f4e2d1c0b by Ada Example: answer faster"),
+        of(
+            Kind::ChangeSeen { revision: revision(), changes: changes(2) },
+            "commit 8f4e2d1c0b by Ada Example: answer faster",
+        ),
         of(Kind::Queued { revision: revision() }, "rollout 7 of version 1-bbbbbbbbbb waits for its image"),
         of(Kind::Started { candidate: candidate.clone(), first: false }, "rollout 7 started"),
         of(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::stories::{image, published, revision, source, stories, transition};
+use super::stories::{changes, image, published, revision, source, stories, transition};
 use super::*;
 use crate::model::rollout::Outcome;
 
@@ -161,7 +161,8 @@ fn texts_of_others_are_cut() {
     let mut long = revision();
     long.author = "x".repeat(100_000);
     long.repository = "y".repeat(100_000);
-    let story = transition(None, Kind::ChangeSeen { revision: long }, &"z".repeat(100_000));
+    let story =
+        transition(None, Kind::ChangeSeen { revision: long, changes: changes(50) }, &"z".repeat(100_000));
     let entry = entry(&source(), 1, &story, None);
     assert!(entry.events[0].data.len() < 8_000, "{}", entry.events[0].data.len());
 }

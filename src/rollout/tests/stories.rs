@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::world::{Behaviour, World, digest};
+use crate::model::change::{Change, Changes, CommitId};
 use crate::model::command::{Command, Verb};
 use crate::model::policy::{OnLowTraffic, Strategy};
 use crate::model::rollout::{Hold, Outcome};
@@ -53,6 +54,31 @@ fn a_good_canary_is_promoted_step_by_step() {
         sentence.starts_with("step 1 of 3 passed (asked 10 %, got 25 %: 1 of 4 pods): error_rate pass"),
         "{sentence}"
     );
+}
+
+#[test]
+fn the_commits_that_a_release_brings_are_kept_with_it() {
+    let mut world = stable_world(Strategy::Rolling);
+    let before = world.record.as_ref().unwrap().stable.as_ref().unwrap().version.revision.commit.clone();
+    world.merge("v2", Strategy::Rolling, Behaviour::Healthy);
+    let newest = world.desired_mut().revision.commit.clone();
+    let change = |commit: &CommitId| Change {
+        commit: commit.clone(),
+        author: "Ada".into(),
+        committer: None,
+        committed_at: Timestamp::UNIX_EPOCH,
+        merged_at: None,
+        pull_request: None,
+    };
+    let other = "ab".repeat(20).parse().unwrap();
+    let commits = [&newest, &other, &before, &other].map(change);
+    world.desired_mut().changes = Changes { commits: commits.to_vec(), partial: true };
+    let brought = Changes { commits: commits[..2].to_vec(), partial: false };
+    let begun = |world: &World| world.record.as_ref().unwrap().rollout.clone();
+    assert!(world.until(60, |world| begun(world).is_some_and(|rollout| rollout.changes == brought)));
+    world.settle(400);
+    let stable = world.record.as_ref().unwrap().stable.clone().unwrap();
+    assert_eq!((stable.version.revision.commit, stable.changes), (newest, brought));
 }
 
 #[test]

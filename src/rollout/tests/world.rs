@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::model::change::Revision;
+use crate::model::change::{Changes, Revision};
 use crate::model::command::Command;
 use crate::model::desired::{Desired, Head, Identity, Mode};
 use crate::model::image::{Image, ImageRequest, ImageState, Wanted};
@@ -169,6 +169,7 @@ pub fn desired(tag: &str, strategy: Strategy) -> Desired {
             repository: "https://git.example.com/apps".to_owned(),
             url: None,
         },
+        changes: Changes::default(),
         identity: Identity(format!("1-{tag}")),
         platform: "p".to_owned(),
         image: ImageRequest {
