@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use hmac::{Hmac, Mac as _};
 use http::{HeaderMap, HeaderValue};
 use idp::config;
-use idp::source::Hints;
 use idp::source::webhook::Hooks;
+use idp::source::{Hints, Suspensions};
 use serde_json::json;
 use sha2::Sha256;
 use tokio::time::Instant;
@@ -54,7 +54,7 @@ pub fn received(sheet: &mut Sheet, batches: usize) -> Result<()> {
         sources: [{name: checkout, url: /r, webhook: {forge: gitea, secret_file: hook}}]\n";
     let config = config::parse(text, folder.path()).map_err(|errors| anyhow::anyhow!("{errors}"))?;
     let hints = Hints::new(config.sources.keys().cloned());
-    let hooks = Hooks::new(&config, &hints);
+    let hooks = Hooks::new(&config, &hints, &Suspensions::new(config.sources.values()));
     let source = "checkout".parse()?;
     let body = push(15_000);
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET).context("any key will do")?;

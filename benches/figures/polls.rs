@@ -78,6 +78,7 @@ impl Loops {
             let hint = Hint::default();
             loops.hints.push(hint.clone());
             loops.numbers.insert(source.name.clone(), number);
+            let (_, suspended) = tokio::sync::watch::channel(None);
             let source_loop = SourceLoop {
                 source: source.clone(),
                 environments: config.environments.values().cloned().collect(),
@@ -86,6 +87,7 @@ impl Loops {
                 clients: clients.clone(),
                 hosts: hosts.clone(),
                 hint,
+                suspended,
                 reports: sender.clone(),
                 permits: Arc::clone(&permits),
             };

@@ -12,8 +12,8 @@ use idp::model::desired::HeadUpdate;
 use idp::model::name::{ReleaseKey, SourceName};
 use idp::reconcile::memory::Memories;
 use idp::reconcile::queue::{self, Next, Queue};
-use idp::source::Hints;
 use idp::source::webhook::Hooks;
+use idp::source::{Hints, Suspensions};
 use sha2::Sha256;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -59,7 +59,7 @@ async fn fleet(services: usize, pushes: usize) -> Result<Vec<Duration>> {
     );
     let config = config::parse(&text, folder.path()).map_err(|errors| anyhow::anyhow!("{errors}"))?;
     let hints = Hints::new(config.sources.keys().cloned());
-    let hooks = Hooks::new(&config, &hints);
+    let hooks = Hooks::new(&config, &hints, &Suspensions::new(config.sources.values()));
     let names: Vec<(SourceName, ReleaseKey)> = (0..services)
         .map(|number| Ok((format!("s{number}").parse()?, format!("s{number}.production").parse()?)))
         .collect::<Result<_>>()?;

@@ -9,8 +9,8 @@ use idp::cli::connect::Scope;
 use idp::cli::demo::DemoArgs;
 use idp::cli::validate::ValidateArgs;
 use idp::cli::{
-    CliError, Exit, Global, Output, command, completions, crd, deliveries, demo, explain, schema,
-    sources_live, status, validate, version, watch,
+    CliError, Exit, Global, Output, command, completions, crd, deliveries, demo, explain, pulls, schema,
+    sources_live, status, suspend, validate, version, watch,
 };
 use idp::model::command::Verb as Asked;
 use idp::model::duration;
@@ -55,6 +55,11 @@ enum Verb {
         daemon: Daemon,
         #[command(subcommand)]
         verb: Option<Sources>,
+    },
+    /// Show the pull requests of sources, and who approves of them, as they are kept in the cluster
+    Pulls {
+        /// Only those of this source
+        source: Option<SourceName>,
     },
     /// Tell the whole story on embedded parts: a good release, a bad one, a revert, a crash and a fix
     Demo(DemoArgs),
@@ -111,6 +116,22 @@ enum Sources {
     Look {
         /// The source, as the configuration names it
         source: SourceName,
+    },
+    /// Let a source not be looked at any more: what it said last stays, what runs goes on, a rollback still works
+    Suspend {
+        /// The source, as the configuration names it
+        source: SourceName,
+        /// Why, in your words; kept with your name
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
+    },
+    /// Let a source be looked at again, and at once
+    Resume {
+        /// The source, as the configuration names it
+        source: SourceName,
+        /// Why, in your words; kept with your name
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
     },
     /// Say what to enter in the forge, so that it calls the daemon
     Hook {
@@ -178,8 +199,17 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
         Verb::Sources { daemon: Daemon { daemon }, verb } => match verb {
             None => sources_live::list(daemon, output).await,
             Some(Sources::Look { source }) => sources_live::look(daemon, source, output).await,
+            Some(Sources::Suspend { source, reason }) => {
+                suspended(global, output, source, (true, reason)).await
+            }
+            Some(Sources::Resume { source, reason }) => {
+                suspended(global, output, source, (false, reason)).await
+            }
             Some(Sources::Hook { source }) => sources_live::hook(daemon, source, output).await,
         },
+        Verb::Pulls { source } => {
+            pulls::run(&Scope::of(global).await?, output, &global.home_namespace, source.as_ref()).await
+        }
         Verb::Demo(arguments) => Ok(demo::run(arguments, output).await),
         Verb::Validate(arguments) => validate::run(arguments, output),
         Verb::Schema => schema::run(output),
@@ -187,6 +217,15 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
         Verb::Completions { shell } => completions::run(Arguments::command(), *shell),
         Verb::Version => version::run(output),
     }
+}
+
+async fn suspended(
+    global: &Global,
+    output: &Output,
+    source: &SourceName,
+    asked: (bool, &str),
+) -> Result<Exit, CliError> {
+    suspend::run(&Scope::of(global).await?, output, &global.home_namespace, source, asked).await
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Time between two looks for the answer.
 const LOOK: Duration = Duration::from_millis(300);
 /// Characters of `--why` that are kept.
-const WHY: usize = 500;
+pub(super) const WHY: usize = 500;
 
 /// The answer, as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -80,7 +80,7 @@ pub async fn give(
 }
 
 /// Asks the API server who is calling: a name that the caller cannot choose.
-async fn who(client: &Client) -> Result<String, CliError> {
+pub(super) async fn who(client: &Client) -> Result<String, CliError> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
     let asked = SelfSubjectReview::default();
     let review =

@@ -50,6 +50,9 @@ async fn call(
     if status == StatusCode::NOT_FOUND && !said.is_empty() {
         return Err(CliError::NotConfigured(clean(said.trim())));
     }
+    if status == StatusCode::CONFLICT {
+        return Err(CliError::Refused(clean(said.trim())));
+    }
     Err(CliError::NotADaemon(format!("{daemon} ({status})")))
 }
 

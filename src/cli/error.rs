@@ -93,6 +93,17 @@ pub enum CliError {
     /// The daemon's configuration has no such source, or no webhook of it; in its words.
     #[error("{0}")]
     NotConfigured(String),
+    /// The daemon says no; in its words.
+    #[error("{0}")]
+    Refused(String),
+    /// What is kept in the cluster is nothing that can be read.
+    #[error("reading {what}: {message}")]
+    Unreadable {
+        /// What.
+        what: String,
+        /// Why not.
+        message: String,
+    },
     /// A value cannot be printed.
     #[error("writing the output as {format}: {message}")]
     Format {
@@ -126,7 +137,7 @@ impl CliError {
             Self::Name(_) | Self::NoSuchRelease { .. } | Self::NotConfigured(_) | Self::Ambiguous { .. } => {
                 Exit::Usage
             }
-            Self::Format { .. } | Self::Stdout(_) => Exit::Bad,
+            Self::Format { .. } | Self::Stdout(_) | Self::Refused(_) => Exit::Bad,
             _ => Exit::Unreachable,
         }
     }
@@ -166,8 +177,11 @@ impl CliError {
                 "name its address with --daemon; to one in a cluster, forward its port first with `kubectl port-forward`".into()
             }
             Self::NotConfigured(_) => "idp sources names them all; a source without `webhook` is only polled".into(),
+            Self::Unreadable { .. } => {
+                "run the same version as the daemon; if somebody wrote it by hand, remove it".into()
+            }
             Self::Format { .. } => "use -o json".into(),
-            Self::Stdout(_) => return None,
+            Self::Stdout(_) | Self::Refused(_) => return None,
         })
     }
 

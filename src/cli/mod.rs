@@ -2,7 +2,8 @@
 //!
 //! In: typed arguments, `Release` objects and what they name, read through the Kubernetes API. Out: text on stdout (table, JSON or
 //! YAML), what went wrong on stderr, an exit code. What is printed is made by pure functions; `connect` is the only door to a
-//! cluster, `daemon` asks a daemon. May use: the pure rooms and a Kubernetes client; writes nothing but `spec.commands` of a Release.
+//! cluster, `daemon` asks a daemon. May use: the pure rooms and a Kubernetes client; writes nothing but `spec.commands` of a Release
+//! and the suspensions of sources.
 //!
 //! Exit codes: 0 as asked; 1 the answer is bad news (rolled back, failed, aborted, refused); 2 asked wrongly; 3 the cluster or the
 //! daemon did not answer; 4 the time given by `--timeout` is over.
@@ -18,11 +19,13 @@ pub mod error;
 pub mod explain;
 pub mod fleet;
 pub mod output;
+pub mod pulls;
 pub mod schema;
 pub mod screen;
 pub mod sources;
 pub mod sources_live;
 pub mod status;
+pub mod suspend;
 pub mod table;
 pub mod timeline;
 pub mod validate;

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::output::{Tone, clean, paint};
 use super::{CliError, connect};
+use crate::cluster::{pulls, suspensions};
+use crate::model::LABEL_KEEPS;
 use crate::model::desired::SourceProblem;
+use crate::model::suspension::Suspended;
 
 /// What the names of these ConfigMaps begin with.
 pub const PREFIX: &str = "idp-source-";
@@ -32,6 +35,9 @@ pub struct SourceView {
     /// What is wrong with it or its files.
     #[serde(default)]
     pub problems: Vec<SourceProblem>,
+    /// Who suspended it, if it is, by command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspended>,
 }
 
 impl SourceView {
@@ -58,17 +64,34 @@ pub fn read(name: &str, document: Option<&str>) -> Option<SourceView> {
 /// Reads all sources. A home namespace that is not there or not ours to read is one sentence, not an error of the fleet.
 pub async fn all(client: &Client, home: &str) -> (Vec<SourceView>, Option<String>) {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), home);
-    match connect::call("reading the sources", api.list(&ListParams::default())).await {
+    // Pull requests are many, and none are shown.
+    let params = ListParams::default().labels(&format!("{LABEL_KEEPS}!={}", pulls::KEEPS));
+    match connect::call("reading the sources", api.list(&params)).await {
         Ok(list) => {
             let view = |map: &ConfigMap| {
                 let document = map.data.as_ref().and_then(|data| KEYS.iter().find_map(|key| data.get(*key)));
                 read(map.metadata.name.as_deref().unwrap_or_default(), document.map(String::as_str))
             };
-            (list.items.iter().filter_map(view).collect(), None)
+            let mut views: Vec<SourceView> = list.items.iter().filter_map(view).collect();
+            for (name, suspended) in list.items.iter().filter_map(suspension) {
+                match views.iter_mut().find(|view| view.name == name) {
+                    Some(view) => view.suspended = Some(suspended),
+                    None => {
+                        views.push(SourceView { name, suspended: Some(suspended), ..SourceView::default() });
+                    }
+                }
+            }
+            (views, None)
         }
         Err(CliError::Answered { code: 404, .. }) => (Vec::new(), None),
         Err(error) => (Vec::new(), Some(format!("the sources in {home} could not be read: {error}"))),
     }
+}
+
+fn suspension(map: &ConfigMap) -> Option<(String, Suspended)> {
+    let name = map.metadata.name.as_deref()?.strip_prefix(suspensions::PREFIX)?;
+    let asked = serde_json::from_str(map.data.as_ref()?.get(suspensions::ENTRY)?).ok()?;
+    Some((name.to_owned(), Suspended::by(&asked)?))
 }
 
 /// The line over what is wrong with a source.
@@ -97,6 +120,15 @@ pub fn text(sources: &[SourceView], trouble: Option<&str>, colour: bool) -> Stri
         let shown = source.problems.get(..SHOWN).unwrap_or(&source.problems);
         lines.extend(listed(shown, source.problems.len()));
     }
+    let suspended = sources.iter().filter_map(|source| Some((&source.name, source.suspended.as_ref()?)));
+    lines.extend(suspended.map(|(name, by)| {
+        format!(
+            "{} source {} is {}",
+            paint("note", Tone::Busy, colour),
+            clean(name),
+            clean(&by.sentence(name))
+        )
+    }));
     lines.extend(trouble.map(|text| format!("{} {}", paint("note", Tone::Busy, colour), clean(text))));
     lines.join("\n")
 }
@@ -114,6 +146,27 @@ mod tests {
         let well = read("idp-source-other", Some("{}")).unwrap();
         assert!(!well.ill());
         assert_eq!(text(&[ill, well], None, false), "source shop\n  a/.idp/deploy.yaml: line 1: no service");
+    }
+
+    #[test]
+    fn a_suspended_source_is_a_note() {
+        let asked = r#"{"suspended":true,"who":"ann","why":"audit","at":"2026-01-01T12:00:00Z"}"#;
+        let map = |name: &str, text: &str| {
+            serde_json::from_value::<ConfigMap>(
+                serde_json::json!({"metadata": {"name": name}, "data": {"suspension.json": text}}),
+            )
+            .unwrap()
+        };
+        let (name, suspended) = suspension(&map("idp-suspension-web", asked)).unwrap();
+        let view = SourceView { name, suspended: Some(suspended), ..SourceView::default() };
+        assert!(!view.ill());
+        assert_eq!(
+            text(&[view], None, false),
+            "note source web is suspended by ann: audit; idp sources resume web resumes it"
+        );
+        assert_eq!(suspension(&map("idp-suspension-web", &asked.replace("true", "false"))), None);
+        assert_eq!(suspension(&map("idp-suspension-web", "?")), None);
+        assert_eq!(suspension(&map("other", asked)), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `idp sources`: how the daemon sees its sources now, how to set up their webhooks, and "look now".
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use url::Url;
@@ -13,6 +15,7 @@ use crate::config::Forge;
 use crate::http::sources::{SourceList, SourceSeen, WebhookSeen};
 use crate::model::duration;
 use crate::model::name::SourceName;
+use crate::source::Pace;
 use crate::source::webhook::{Setup, setup};
 
 const PAGE: &str = "/api/v1/sources";
@@ -97,7 +100,8 @@ pub fn text(sources: &[SourceSeen], now: Timestamp, width: u16, colour: bool) ->
     if sources.is_empty() {
         return "no sources: name repositories under `sources` in the configuration".to_owned();
     }
-    let header = ["SOURCE", "BRANCH", "COMMIT", "LOOKED", "CHANGED", "FILES", "RELEASES", "WEBHOOK", "STATE"];
+    let header =
+        ["SOURCE", "BRANCH", "COMMIT", "LOOKED", "EVERY", "CHANGED", "FILES", "RELEASES", "WEBHOOK", "STATE"];
     let mut parts = vec![render(&header, sources.iter().map(|seen| row(seen, now)).collect(), width, colour)];
     let told = sources.iter().filter_map(|seen| Some((seen, seen.status.as_ref()?)));
     for (seen, status) in told.filter(|(_, status)| status.problem_count > 0) {
@@ -105,8 +109,9 @@ pub fn text(sources: &[SourceSeen], now: Timestamp, width: u16, colour: bool) ->
         lines.extend(listed(&status.problems, status.problem_count));
         parts.push(lines.join("\n"));
     }
+    let notes = sources.iter().filter_map(|seen| resting(seen, now)).chain(advice(sources));
     let notes: Vec<String> =
-        advice(sources).map(|text| format!("{} {text}", paint("note", Tone::Busy, colour))).collect();
+        notes.map(|text| format!("{} {text}", paint("note", Tone::Busy, colour))).collect();
     parts.extend((!notes.is_empty()).then(|| notes.join("\n")));
     parts.join("\n\n")
 }
@@ -115,6 +120,8 @@ fn row(seen: &SourceSeen, now: Timestamp) -> Vec<Cell> {
     let status = seen.status.as_ref();
     let ago = |at: Timestamp| format!("{} ago", duration::rough(now.duration_since(at).unsigned_abs()));
     let state = match (seen.up, status.map(|status| status.problem_count)) {
+        _ if seen.suspended.is_some() => Cell::new("suspended").tone(Tone::Busy),
+        _ if seen.paused.is_some() => Cell::new("left alone").tone(Tone::Busy),
         (None, _) => Cell::new("not looked at yet").tone(Tone::Busy),
         (Some(false), _) => Cell::new("no answer").tone(Tone::Bad),
         (Some(true), Some(1)) => Cell::new("1 problem").tone(Tone::Bad),
@@ -131,12 +138,29 @@ fn row(seen: &SourceSeen, now: Timestamp) -> Vec<Cell> {
         Cell::new(status.map(|status| status.branch.as_str()).unwrap_or_default()),
         Cell::new(status.and_then(|status| status.commit.as_ref()).map_or("", |commit| commit.short())),
         Cell::new(status.map(|status| ago(status.looked_at)).unwrap_or_default()),
+        Cell::new(seen.pace.map(every).unwrap_or_default()),
         Cell::new(status.and_then(|status| status.changed_at).map(ago).unwrap_or_default()),
         Cell::new(status.map(|status| status.files.to_string()).unwrap_or_default()),
         Cell::new(status.map(|status| status.releases.to_string()).unwrap_or_default()),
         Cell::new(webhook),
         state,
     ]
+}
+
+fn every(pace: Pace) -> String {
+    duration::rough(Duration::from_secs(pace.interval_seconds))
+}
+
+/// Why a source is not looked at now.
+fn resting(seen: &SourceSeen, now: Timestamp) -> Option<String> {
+    let name = &seen.name;
+    if let Some(suspended) = &seen.suspended {
+        return Some(format!("{name} is {}", clean(&suspended.sentence(name.as_str()))));
+    }
+    seen.paused.as_ref().map(|paused| {
+        let left = duration::rough(paused.until.duration_since(now).unsigned_abs());
+        format!("{} asked to be left alone: {name} is not looked at for {left}", clean(&paused.host))
+    })
 }
 
 /// What would make the sources quicker: a webhook that never called, or whose calls are turned away.
@@ -176,10 +200,14 @@ mod tests {
             json!([{"path": "a/.idp/deploy.yaml", "commit": null, "message": "line 1: no service"}]);
         vec![
             seen(json!({"name": "api", "up": true, "status": status(json!([])),
-                "webhook": {"forge": "gitea", "path": "/hooks/api", "last": "2026-01-01T11:00:00Z"}})),
+                "pace": {"interval_seconds": 600, "slowed": true, "next": "2026-01-01T12:09:50Z"}, "webhook": {"forge": "gitea", "path": "/hooks/api", "last": "2026-01-01T11:00:00Z"}})),
             seen(json!({"name": "new", "webhook": {"forge": "github", "path": "/hooks/new"}})),
             seen(json!({"name": "shut", "up": false, "status": status(json!([])),
                 "webhook": {"forge": "github", "path": "/hooks/shut", "turned_away": "the signature does not match"}})),
+            seen(json!({"name": "slow", "up": false, "status": status(json!([])),
+                "paused": {"host": "git.example.com:443", "until": "2026-01-01T12:30:00Z"}})),
+            seen(json!({"name": "stop", "up": true, "status": status(json!([])),
+                "suspended": {"who": "ann", "why": "audit", "at": "2026-01-01T11:00:00Z"}})),
             seen(json!({"name": "web", "up": true, "status": status(problem)})),
         ]
     }
@@ -188,15 +216,19 @@ mod tests {
     fn each_source_is_a_line_and_what_is_wrong_is_said() {
         let now = "2026-01-01T12:00:00Z".parse().unwrap();
         insta::assert_snapshot!(text(&all(), now, 140, false), @r"
-        SOURCE  BRANCH  COMMIT      LOOKED   CHANGED  FILES  RELEASES  WEBHOOK       STATE
-        api     main    0123456789  10s ago  2h ago   1      2         1h ago        fine
-        new     -       -           -        -        -      -         never called  not looked at yet
-        shut    main    0123456789  10s ago  2h ago   1      2         never called  no answer
-        web     main    0123456789  10s ago  2h ago   1      2         none          1 problem
+        SOURCE  BRANCH  COMMIT      LOOKED   EVERY  CHANGED  FILES  RELEASES  WEBHOOK       STATE
+        api     main    0123456789  10s ago  10m    2h ago   1      2         1h ago        fine
+        new     -       -           -        -      -        -      -         never called  not looked at yet
+        shut    main    0123456789  10s ago  -      2h ago   1      2         never called  no answer
+        slow    main    0123456789  10s ago  -      2h ago   1      2         none          left alone
+        stop    main    0123456789  10s ago  -      2h ago   1      2         none          suspended
+        web     main    0123456789  10s ago  -      2h ago   1      2         none          1 problem
 
         source web
           a/.idp/deploy.yaml: line 1: no service
 
+        note git.example.com:443 asked to be left alone: slow is not looked at for 30m
+        note stop is suspended by ann: audit; idp sources resume stop resumes it
         note the forge of new never called since the daemon started: idp sources hook new says what to enter there
         note the calls of shut's forge are turned away: the signature does not match
         ");
@@ -212,7 +244,7 @@ mod tests {
         address       https://HOST/hooks/api, HOST as the forge reaches the daemon
         content type  application/json
         secret        into Secret: what webhook.secret_file or secret_env holds
-        events        Custom events: Push, Pull Request, Pull Request Synchronized, Pull Request Labeled
+        events        Custom events: Push, Pull Request, Pull Request Synchronized, Pull Request Labeled, Pull Request Reviewed
         then          idp deliveries --source api
         ");
     }

@@ -1,6 +1,7 @@
 //! The room against the in-process API server, through a `kube::Client`, as the daemon uses it.
 
 mod election;
+mod pulls;
 mod records;
 mod views;
 mod writes;

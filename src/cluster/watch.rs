@@ -18,15 +18,21 @@ use super::watched::Watched;
 
 /// The server ends a watch after so long and it is begun anew from where it was: a connection that died silently is noticed that
 /// late at the latest.
-const SECONDS: u32 = 60;
+pub(super) const SECONDS: u32 = 60;
 /// The pause after a first failure; it doubles.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause: how late a server that is back is noticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Pauses between failures in a row.
-struct Pauses {
+pub(super) struct Pauses {
     next: Duration,
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self { next: PAUSE }
+    }
 }
 
 impl Iterator for Pauses {
@@ -72,7 +78,7 @@ async fn run<const META: bool>(client: Client, view: &View, watched: Watched) {
         timeout: Some(SECONDS),
         ..watcher::Config::default()
     };
-    let mut events = std::pin::pin!(watcher(api, config).backoff(Pauses { next: PAUSE }));
+    let mut events = std::pin::pin!(watcher(api, config).backoff(Pauses::default()));
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {

@@ -52,6 +52,7 @@ fn one(
 ) -> Option<(Place, Source)> {
     let name = section.required("name", "write for example name: payments", str::parse::<SourceName>);
     let insecure = section.flag("insecure", false);
+    let suspend = section.flag("suspend", false);
     let url =
         section.required("url", "write https://HOST/OWNER/NAME.git, or a path on this machine", |text| {
             address(text, insecure, base)
@@ -86,6 +87,7 @@ fn one(
         services,
         environments: claimed,
         status,
+        suspend,
     };
     Some((at, source))
 }

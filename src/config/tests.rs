@@ -103,7 +103,7 @@ kafka: {brokers: [kafka]}
             "5:57 environments[1].max_concurrent_rollouts: 0 is outside of 1 to 1000",
             "7:20 sources[0].url: an address may not hold credentials: write them as credentials.token_file",
             "7:45 sources[0].poll: 30 has no unit: write for example 30s or 30m",
-            "7:49 sources[0].brunch: there is no such field; the fields here are name, insecure, url, ref, paths, credentials, ca_file, proxy, poll, webhook, signatures, services, environments, status",
+            "7:49 sources[0].brunch: there is no such field; the fields here are name, insecure, suspend, url, ref, paths, credentials, ca_file, proxy, poll, webhook, signatures, services, environments, status",
             "8:5 sources[1].name: this field is required: write for example name: payments",
             "8:5 sources[1].credentials: this field is required: SSH needs a key and the server's key: write credentials: {ssh: {private_key_file: …, known_hosts_file: …}}, or an https:// address",
             "8:22 sources[1].refs: there is no such field; did you mean ref?",

@@ -174,6 +174,8 @@ pub struct Source {
     pub environments: Option<Vec<EnvironmentName>>,
     /// Where verdicts are told as commit statuses.
     pub status: Option<StatusTarget>,
+    /// It is not looked at; what it said last stays.
+    pub suspend: bool,
 }
 
 impl Source {

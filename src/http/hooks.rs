@@ -1,4 +1,5 @@
-//! `POST /hooks/<source>`: receives a body within its cap, its time and its share of memory, then hands it to [`Hooks`].
+//! `POST /hooks/<source>`: receives a body within its cap, its time and its share of memory, then hands it to [`Hooks`]. What it tells
+//! of a pull request is in the cluster before it is answered.
 
 use std::time::Duration;
 
@@ -48,11 +49,20 @@ async fn take(state: &HttpState, source: &SourceName, headers: &HeaderMap, body:
     if !state.hooks.has_proof(source, headers) {
         return HookOutcome::Refused(Refusal::Unproven(ProofError::Missing));
     }
-    match timeout(READ_TIME, read(body, expected.min(limit), &state.in_flight)).await {
-        Ok(Ok((bytes, _share))) => state.hooks.receive(source, headers, &bytes),
-        Ok(Err(refusal)) => HookOutcome::Refused(refusal),
-        Err(_) => HookOutcome::Refused(Refusal::TooSlow),
-    }
+    let proven = match timeout(READ_TIME, read(body, expected.min(limit), &state.in_flight)).await {
+        Ok(Ok((bytes, _share))) => state.hooks.prove(source, headers, &bytes),
+        Ok(Err(refusal)) => Err(refusal),
+        Err(_) => Err(Refusal::TooSlow),
+    };
+    let proven = match proven {
+        Ok(proven) => proven,
+        Err(refusal) => return HookOutcome::Refused(refusal),
+    };
+    let kept = match proven.pull() {
+        Some((pull, at)) => (state.ways.keep)(source.clone(), pull.clone(), at).await,
+        None => Ok(()),
+    };
+    state.hooks.settle(source, proven, kept)
 }
 
 /// Reads a body frame by frame and stops at the cap, however it was announced. What has come counts against what may be under way,
@@ -85,16 +95,19 @@ fn answer(outcome: &HookOutcome) -> Response {
             return (StatusCode::ACCEPTED, format!("{}\n", outcome.name())).into_response();
         }
         // A success, since forges switch off hooks that fail.
-        HookOutcome::Irrelevant => return (StatusCode::OK, "irrelevant\n").into_response(),
+        HookOutcome::Irrelevant | HookOutcome::Suspended => {
+            return (StatusCode::OK, format!("{}\n", outcome.name())).into_response();
+        }
         HookOutcome::Refused(refusal) => refusal,
     };
     match refusal {
         Refusal::UnknownSource => (StatusCode::NOT_FOUND, "no such source, or it takes no webhooks\n"),
         Refusal::Unproven(_) => (StatusCode::UNAUTHORIZED, "the signature is missing or does not match\n"),
-        Refusal::Malformed => (StatusCode::BAD_REQUEST, "this is not the JSON that the forge sends\n"),
+        // Who signs is whom we trust, and comes again with the same: a failure would only switch the hook off.
+        Refusal::Malformed => (StatusCode::OK, "refused: this is not the JSON that the forge sends\n"),
         Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than this source takes\n"),
         Refusal::TooSlow => (StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n"),
-        Refusal::Overloaded | Refusal::NoSecret => {
+        Refusal::Overloaded | Refusal::NoSecret | Refusal::NotKept => {
             let (status, after) = (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")]);
             return (status, after, "not now\n").into_response();
         }

@@ -8,6 +8,7 @@ mod bounds_tests;
 mod connections;
 mod deliveries;
 mod hooks;
+pub mod pulls;
 pub mod sources;
 #[cfg(test)]
 mod tests;
@@ -20,13 +21,16 @@ use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::Forge;
 use crate::model::name::SourceName;
-use crate::source::Hints;
+use crate::model::pull::{PullRequest, Pulls};
 use crate::source::webhook::{HookOutcome, Hooks};
+use crate::source::{Hints, Suspensions};
 
 pub use connections::serve;
 
@@ -55,6 +59,11 @@ pub struct HookSeen {
 pub type OnHook = Arc<dyn Fn(&HookSeen) + Send + Sync>;
 /// Tells how each source was last seen; their webhooks are the door's own to tell.
 pub type SourcesNow = Arc<dyn Fn() -> Vec<sources::SourceSeen> + Send + Sync>;
+/// Keeps what a forge tells of a pull request, and when it came, in the cluster; the error says why it could not.
+pub type KeepPull =
+    Arc<dyn Fn(SourceName, PullRequest, Timestamp) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// Reads the pull requests of a source from the cluster; the error says why it could not.
+pub type PullsNow = Arc<dyn Fn(SourceName) -> BoxFuture<'static, Result<Pulls, String>> + Send + Sync>;
 /// Writes the metrics in Prometheus' text format.
 pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -62,12 +71,26 @@ pub type MetricsText = Arc<dyn Fn() -> String + Send + Sync>;
 #[derive(Debug, Clone, Copy)]
 struct Peer(SocketAddr);
 
+/// What the door knows of the sources, and how it reaches them.
+#[derive(Clone)]
+pub struct Ways {
+    /// Asks for looks.
+    pub hints: Hints,
+    /// Which of them are suspended.
+    pub suspensions: Suspensions,
+    /// How they were last seen.
+    pub sources: SourcesNow,
+    /// Keeps pull requests.
+    pub keep: KeepPull,
+    /// Reads them.
+    pub pulls: PullsNow,
+}
+
 /// What the server answers from.
 #[derive(Clone)]
 pub struct HttpState {
     hooks: Arc<Hooks>,
-    hints: Hints,
-    sources: SourcesNow,
+    ways: Ways,
     metrics: MetricsText,
     ready: watch::Receiver<Readiness>,
     on_hook: OnHook,
@@ -78,20 +101,12 @@ impl HttpState {
     /// Gathers what the server needs.
     pub fn new(
         hooks: Arc<Hooks>,
-        (hints, sources): (Hints, SourcesNow),
+        ways: Ways,
         metrics: MetricsText,
         ready: watch::Receiver<Readiness>,
         on_hook: OnHook,
     ) -> Self {
-        Self {
-            hooks,
-            hints,
-            sources,
-            metrics,
-            ready,
-            on_hook,
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB)),
-        }
+        Self { hooks, ways, metrics, ready, on_hook, in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB)) }
     }
 }
 
@@ -102,6 +117,7 @@ pub fn router(state: HttpState) -> Router {
         .route("/api/v1/deliveries", get(deliveries::list))
         .route("/api/v1/sources", get(sources::list))
         .route("/api/v1/sources/{source}/look", post(sources::look))
+        .route("/api/v1/sources/{source}/pulls", get(pulls::list))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{HttpState, Peer, is_near};
 use crate::model::name::SourceName;
-use crate::source::{SourceStatus, Trigger};
+use crate::model::suspension::Suspended;
+use crate::source::webhook::Hooks;
+use crate::source::{Pace, SourceStatus, Trigger};
 
 /// A source as the daemon sees it now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,52 @@ pub struct SourceSeen {
     /// Its webhook, if it takes any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookSeen>,
+    /// How it is looked at without a hint; absent before the first look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
+    /// Who suspended it, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<Suspended>,
+    /// That its host asked to be left alone, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+    /// Why a look last failed, since the daemon started; it may have been mended since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+}
+
+impl SourceSeen {
+    /// One of which nothing is known yet.
+    pub fn new(name: SourceName) -> Self {
+        Self {
+            name,
+            up: None,
+            status: None,
+            webhook: None,
+            pace: None,
+            suspended: None,
+            paused: None,
+            last_error: None,
+        }
+    }
+}
+
+/// A host that is left alone because it asked for that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    /// Its name and port.
+    pub host: String,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// Why a look failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// When.
+    pub at: Timestamp,
+    /// What was wrong, and how to mend it.
+    pub message: String,
 }
 
 /// The webhook of a source.
@@ -54,16 +102,17 @@ pub(super) async fn list(State(state): State<HttpState>, peer: Option<Extension<
     if !is_near(peer) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let mut sources = (state.sources)();
+    let mut sources = (state.ways.sources)();
     for source in &mut sources {
-        source.webhook = webhook(&state, &source.name);
+        source.webhook = webhook(&state.hooks, &source.name);
     }
     Json(SourceList { sources }).into_response()
 }
 
-fn webhook(state: &HttpState, source: &SourceName) -> Option<WebhookSeen> {
-    let forge = state.hooks.forge(source)?;
-    let log = state.hooks.log(Some(source), 1);
+/// Tells how a source's webhook does, if it takes any.
+pub fn webhook(hooks: &Hooks, source: &SourceName) -> Option<WebhookSeen> {
+    let forge = hooks.forge(source)?;
+    let log = hooks.log(Some(source), 1);
     Some(WebhookSeen {
         forge: forge.name().to_owned(),
         path: format!("/hooks/{source}"),
@@ -81,12 +130,15 @@ pub(super) async fn look(
     if !is_near(peer) {
         return StatusCode::NOT_FOUND.into_response();
     }
-    let hint = name.parse::<SourceName>().ok().and_then(|name| state.hints.get(&name).cloned());
-    match hint {
-        Some(hint) => {
-            hint.send(Trigger::Asked);
-            StatusCode::ACCEPTED.into_response()
-        }
-        None => (StatusCode::NOT_FOUND, "no such source in the configuration\n").into_response(),
+    let source = name.parse::<SourceName>().ok();
+    let Some((source, hint)) = source.and_then(|name| Some((name.clone(), state.ways.hints.get(&name)?)))
+    else {
+        return (StatusCode::NOT_FOUND, "no such source in the configuration\n").into_response();
+    };
+    if let Some(suspended) = state.ways.suspensions.of(&source) {
+        let why = format!("{source} is {}\n", suspended.sentence(source.as_str()));
+        return (StatusCode::CONFLICT, why).into_response();
     }
+    hint.send(Trigger::Asked);
+    StatusCode::ACCEPTED.into_response()
 }

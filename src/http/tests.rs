@@ -11,6 +11,8 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config;
+use crate::model::pull::Action;
+use crate::model::suspension::SuspensionAsked;
 use crate::source::webhook::News;
 use crate::source::{Hints, Trigger};
 
@@ -20,8 +22,17 @@ pub(super) struct Server {
     pub(super) state: HttpState,
     seen: Arc<Mutex<Vec<HookSeen>>>,
     hints: Hints,
+    suspensions: Suspensions,
+    kept: Arc<Kept>,
     ready: watch::Sender<Readiness>,
     _dir: tempfile::TempDir,
+}
+
+/// The cluster as the door knows it: what was kept in it, and why nothing can be now.
+#[derive(Default)]
+struct Kept {
+    pulls: Mutex<Vec<(u64, Action)>>,
+    away: Mutex<Option<String>>,
 }
 
 pub(super) fn server() -> Server {
@@ -47,19 +58,32 @@ sources:
         let seen = seen.clone();
         Arc::new(move |hook: &HookSeen| seen.lock().unwrap().push(hook.clone()))
     };
-    let hooks = Arc::new(Hooks::new(&config, &hints));
+    let suspensions = Suspensions::new(config.sources.values());
+    let hooks = Arc::new(Hooks::new(&config, &hints, &suspensions));
+    let kept: Arc<Kept> = Arc::default();
+    let (keeper, reader) = (kept.clone(), kept.clone());
+    let keep: KeepPull = Arc::new(move |_, pull, _| {
+        let answer = keeper.away.lock().unwrap().clone().map_or(Ok(()), Err);
+        if answer.is_ok() {
+            keeper.pulls.lock().unwrap().push((pull.number, pull.action));
+        }
+        Box::pin(async { answer })
+    });
+    let pulls: PullsNow = Arc::new(move |_| {
+        let answer = reader.away.lock().unwrap().clone().map_or(Ok(Pulls::default()), Err);
+        Box::pin(async { answer })
+    });
     let sources: SourcesNow = Arc::new(|| {
         let seen = |name: &str| sources::SourceSeen {
-            name: name.parse().unwrap(),
             up: Some(true),
-            status: None,
-            webhook: None,
+            ..sources::SourceSeen::new(name.parse().unwrap())
         };
         vec![seen("none"), seen("tea")]
     });
     let metrics = Arc::new(|| "idp_leader 1\n".to_owned());
-    let state = HttpState::new(hooks, (hints.clone(), sources), metrics, receiver, on_hook);
-    Server { state, seen, hints, ready, _dir: dir }
+    let ways = Ways { hints: hints.clone(), suspensions: suspensions.clone(), sources, keep, pulls };
+    let state = HttpState::new(hooks, ways, metrics, receiver, on_hook);
+    Server { state, seen, hints, suspensions, kept, ready, _dir: dir }
 }
 
 fn sign(secret: &str, body: &str) -> String {
@@ -155,7 +179,83 @@ async fn what_is_not_proven_is_401_and_no_hint() {
         assert_eq!(server.send(request).await.0, 404, "{path}");
         assert_eq!(server.seen.lock().unwrap().last().unwrap().source, None);
     }
-    assert_eq!(server.send(github("push", "1", "after", "not json")).await.0, 400);
+    // Who signs is trusted, and would only switch the hook off after some failures.
+    assert_eq!(server.send(github("push", "1", "after", "not json")).await.0, 200);
+    assert_eq!(server.outcome().name(), "malformed");
+}
+
+#[tokio::test]
+async fn what_no_ref_can_tell_is_kept_before_the_answer_or_has_to_come_again() {
+    let server = server();
+    let body = |action: &str, merged: bool| {
+        format!(
+            r#"{{"action":"{action}","number":7,"pull_request":{{"merged":{merged},"base":{{"ref":"main"}}}}}}"#
+        )
+    };
+    *server.kept.away.lock().unwrap() = Some("the API server is not available".to_owned());
+    for (delivery, action, merged) in [("1", "closed", true), ("2", "closed", false), ("3", "labeled", false)]
+    {
+        let (status, _, headers) =
+            server.send(github("pull_request", delivery, "after", &body(action, merged))).await;
+        assert_eq!((status, headers["retry-after"].as_bytes()), (503, &b"5"[..]), "{action}");
+        assert_eq!(server.outcome().name(), "not_kept");
+        assert_eq!(server.hinted("hub"), merged, "a look at what was merged costs nothing");
+    }
+    assert_eq!(server.send(github("push", "4", "after", PUSH)).await.0, 202, "a push has nothing to keep");
+    assert!(server.hinted("hub"));
+    let log = server.state.hooks.log(None, 10);
+    assert!(log.refused.is_empty(), "each has a row: {log:?}");
+    let why = &log.deliveries[1].why;
+    assert!(why.contains("pull request 7 into main: labeled") && why.contains("not available"), "{why}");
+
+    *server.kept.away.lock().unwrap() = None;
+    assert_eq!(server.send(github("pull_request", "1", "after", &body("closed", true))).await.0, 202);
+    assert_eq!(server.outcome(), HookOutcome::Accepted(News::Commit), "it was not remembered");
+    assert_eq!(server.send(github("pull_request", "2", "after", &body("closed", false))).await.0, 200);
+    assert_eq!(*server.kept.pulls.lock().unwrap(), [(7, Action::Merged), (7, Action::Closed)]);
+}
+
+#[tokio::test]
+async fn the_webhooks_of_a_suspended_source_are_recorded_and_make_nobody_look() {
+    let server = server();
+    let hub = "hub".parse().unwrap();
+    let asked = |suspended| SuspensionAsked {
+        suspended,
+        who: "ann".to_owned(),
+        why: "audit".to_owned(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+    };
+    server.suspensions.note(&hub, Some(&asked(true)));
+    let closed = r#"{"action":"closed","number":7,"pull_request":{"merged":true,"base":{"ref":"main"}}}"#;
+    for (event, body) in [("push", PUSH), ("pull_request", closed)] {
+        assert_eq!(server.send(github(event, "1", "after", body)).await.0, 200);
+        assert_eq!(server.outcome(), HookOutcome::Suspended);
+        assert!(!server.hinted("hub"));
+    }
+    assert_eq!(*server.kept.pulls.lock().unwrap(), [(7, Action::Merged)]);
+    let row = server.state.hooks.log(None, 1).deliveries.remove(0);
+    assert_eq!(row.outcome, "suspended");
+    assert!(row.why.ends_with("suspended by ann: audit; idp sources resume hub resumes it"), "{}", row.why);
+    let mut look = from("127.0.0.1:1", "/api/v1/sources/hub/look");
+    *look.method_mut() = axum::http::Method::POST;
+    let (status, text, _) = server.send(look).await;
+    assert!(status == 409 && text.starts_with("hub is suspended by ann"), "{status} {text}");
+
+    server.suspensions.note(&hub, Some(&asked(false)));
+    assert_eq!(server.send(github("push", "1", "after", PUSH)).await.0, 202);
+    assert!(server.hinted("hub"), "it was not remembered");
+}
+
+#[tokio::test]
+async fn pull_requests_are_shown_to_this_machine_only() {
+    let server = server();
+    let path = "/api/v1/sources/hub/pulls";
+    let (status, text, _) = server.send(from("127.0.0.1:1", path)).await;
+    assert_eq!((status, text.as_str()), (200, r#"{"schema":1,"pulls":{}}"#));
+    assert_eq!(server.send(from("192.0.2.1:1", path)).await.0, 404);
+    assert_eq!(server.send(from("127.0.0.1:1", "/api/v1/sources/nobody/pulls")).await.0, 404);
+    *server.kept.away.lock().unwrap() = Some("gone".to_owned());
+    assert_eq!(server.send(from("127.0.0.1:1", path)).await.0, 503);
 }
 
 #[tokio::test]
@@ -289,7 +389,10 @@ async fn every_delivery_has_an_outcome_that_only_this_machine_can_ask_for() {
             "null  refused []",
         ]
     );
-    assert_eq!(log["deliveries"][1]["why"], "pull request 7 into main: labeled; only a merge moves a branch");
+    assert_eq!(
+        log["deliveries"][1]["why"],
+        "pull request 7 into main: labeled; it is kept, and only a merge moves a branch"
+    );
     let refused = log["refused"].as_array().unwrap();
     let refused: Vec<_> =
         refused.iter().map(|r| (r["reason"].as_str().unwrap(), r["count"].as_u64())).collect();

@@ -13,9 +13,11 @@ pub mod name;
 pub mod object;
 pub mod observed;
 pub mod policy;
+pub mod pull;
 pub mod record;
 pub mod rollout;
 pub mod samples;
+pub mod suspension;
 pub mod transition;
 pub mod verdict;
 pub mod write;
@@ -34,6 +36,8 @@ pub const LABEL_TEAM: &str = "idp.dev/team";
 pub const LABEL_ENVIRONMENT: &str = "idp.dev/environment";
 /// `app.kubernetes.io/managed-by`, always `idp` on ours.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The label that says what a ConfigMap of the home namespace keeps, where it is found by that.
+pub const LABEL_KEEPS: &str = "idp.dev/keeps";
 /// The annotation with the commit that last wrote the object; outside the content hash.
 pub const ANNOTATION_REVISION: &str = "idp.dev/revision";
 /// The annotation with the number of the rollout that last wrote the object; outside the content hash.

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::clock;
 use super::compose::compose;
+use super::door::Shared;
 use super::memory::Memories;
 use super::options::{identity, listen, registries, sink, ways};
 use super::pass::Driver;
@@ -25,7 +26,7 @@ use super::supervisor::{DaemonError, Supervisor, start};
 use crate::cluster::client::OnCall;
 use crate::cluster::home::Announcer;
 use crate::cluster::lease::{self, Leadership, LeaseOptions};
-use crate::cluster::{Cluster, crd};
+use crate::cluster::{Cluster, crd, suspensions as asked};
 use crate::config::Config;
 use crate::event::publisher::{self, Acked};
 use crate::evidence::images::Images;
@@ -33,7 +34,7 @@ use crate::evidence::observe::Evidence;
 use crate::evidence::wake;
 use crate::model::desired::HeadUpdate;
 use crate::model::name::ReleaseKey;
-use crate::source::{self, Hints, SourceLoop, SourceReport};
+use crate::source::{self, Hints, SourceLoop, SourceReport, Suspensions};
 use crate::telemetry::metrics::{Answered, Metrics};
 
 /// Passes at one time.
@@ -44,6 +45,8 @@ const LOOKS: usize = 8;
 const STOP: Duration = Duration::from_secs(10);
 /// How long the CRD may take to be established.
 const ESTABLISHED: Duration = Duration::from_secs(30);
+/// How long the list of suspended sources may take.
+const LISTED: Duration = Duration::from_secs(30);
 
 /// Returns the function that the cluster's client calls after every request, so that it is counted.
 pub fn count_calls(metrics: &Metrics) -> OnCall {
@@ -137,8 +140,12 @@ impl Daemon {
         supervisor.spawn("acknowledgements", acknowledge(Arc::clone(&driver), acked));
 
         let (listener, address) = listen(&config).await?;
-        let hints = Hints::new(config.sources.keys().cloned());
-        let reports = sources(&supervisor, &config, &hints);
+        let shared = Shared {
+            hints: Hints::new(config.sources.keys().cloned()),
+            suspensions: suspensions(&driver, &tasks, &shutdown).await?,
+            hosts: source::Hosts::default(),
+        };
+        let reports = sources(&supervisor, &config, &shared);
         supervisor.spawn("reports", heads(Arc::clone(&driver), reports));
         supervisor.spawn("source statuses", super::sources::keep(Arc::clone(&driver), leadership.clone()));
         let queue_driver = Arc::clone(&driver);
@@ -148,7 +155,7 @@ impl Daemon {
                 lead(queue_driver, requests, leadership, stop).await;
             }
         });
-        super::door::open(&supervisor, listener, &driver, &hints, ready);
+        super::door::open(&supervisor, listener, &driver, &shared, ready);
         tracing::info!(%address, cluster = config.cluster.name, sources = config.sources.len(), "idpd runs");
         Ok(Self { address, metrics, shutdown, sinks, tasks, passes, died })
     }
@@ -262,7 +269,7 @@ async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>) {
         } else {
             metrics.failed(&report.source);
         }
-        driver.sources.looked(&report.source, report.looked_at, report.up);
+        driver.sources.looked(&report);
         for (release, update) in report.heads.releases {
             if let HeadUpdate::Keep { reason } = &update {
                 tracing::warn!(%release, source = %report.source, %reason, "the last good declaration is kept");
@@ -296,14 +303,31 @@ async fn acknowledge(driver: Arc<Driver>, mut acked: mpsc::Receiver<Acked>) {
     }
 }
 
-fn sources(supervisor: &Supervisor, config: &Arc<Config>, hints: &Hints) -> mpsc::Receiver<SourceReport> {
+/// Learns which sources are suspended before any is looked at, and hears of each change from then on.
+async fn suspensions(
+    driver: &Driver,
+    tasks: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Result<Suspensions, DaemonError> {
+    let suspensions = Suspensions::new(driver.config.sources.values());
+    let (heard, listed) = (suspensions.clone(), CancellationToken::new());
+    let heard: asked::Heard = Arc::new(move |source, asked| heard.note(source, asked));
+    let home = &driver.config.cluster.home_namespace;
+    asked::watch(driver.cluster.calls(), home, heard, listed.clone(), (tasks, shutdown));
+    tokio::time::timeout(LISTED, listed.cancelled()).await.map_err(start(format!(
+        "the suspensions of sources in {home} could not be read: may the daemon list and watch ConfigMaps there?"
+    )))?;
+    Ok(suspensions)
+}
+
+fn sources(supervisor: &Supervisor, config: &Arc<Config>, shared: &Shared) -> mpsc::Receiver<SourceReport> {
     let (sender, reports) = mpsc::channel(64);
     let clients = source::Clients::default();
     let permits = Arc::new(Semaphore::new(LOOKS));
-    let hosts = source::Hosts::default();
     let environments: Vec<_> = config.environments.values().cloned().collect();
     for source in config.sources.values() {
-        let Some(hint) = hints.get(&source.name) else { continue };
+        let (hint, suspended) = (shared.hints.get(&source.name), shared.suspensions.watch(&source.name));
+        let (Some(hint), Some(suspended)) = (hint, suspended) else { continue };
         let name = source.name.clone();
         let looper = SourceLoop {
             source: source.clone(),
@@ -311,8 +335,9 @@ fn sources(supervisor: &Supervisor, config: &Arc<Config>, hints: &Hints) -> mpsc
             cache_dir: config.cache_dir.clone(),
             compose: compose(config),
             clients: clients.clone(),
-            hosts: hosts.clone(),
+            hosts: shared.hosts.clone(),
             hint: hint.clone(),
+            suspended,
             reports: sender.clone(),
             permits: Arc::clone(&permits),
         };

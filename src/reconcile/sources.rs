@@ -14,15 +14,17 @@ use super::error::chain;
 use super::pass::Driver;
 use crate::cluster::home::{self, HomeError};
 use crate::cluster::lease::Leadership;
-use crate::http::sources::SourceSeen;
+use crate::http::sources::{LastError, SourceSeen};
 use crate::model::desired::SourceProblem;
 use crate::model::name::{ReleaseKey, SourceName};
-use crate::source::SourceStatus;
+use crate::source::{Pace, SourceReport, SourceStatus};
 
 /// How soon a status is kept again that could not be.
 const RETRY: Duration = Duration::from_secs(2);
 /// Problems of a source that a release without a declaration shows.
 const SHOWN: usize = 2;
+/// Characters of an error that are kept.
+const ERROR: usize = 1_000;
 
 /// All sources of the configuration.
 #[derive(Debug, Default)]
@@ -36,6 +38,10 @@ struct Said {
     status: Option<SourceStatus>,
     /// The last look: when, and whether the repository answered. Not kept in the cluster: a look that finds nothing writes nothing.
     looked: Option<(Timestamp, bool)>,
+    /// How it is looked at.
+    pace: Option<Pace>,
+    /// Why a look last failed.
+    last_error: Option<LastError>,
     /// Its claims that are refused.
     refused: BTreeMap<ReleaseKey, SourceProblem>,
     /// Releases that it owns and does not declare.
@@ -65,22 +71,30 @@ impl Sources {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a source was looked at, and whether its repository answered.
-    pub fn looked(&self, source: &SourceName, at: Timestamp, up: bool) {
-        self.said().entry(source.clone()).or_default().looked = Some((at, up));
+    /// Notes that a source was looked at, whether its repository answered, and when it is looked at next.
+    pub fn looked(&self, report: &SourceReport) {
+        let mut all = self.said();
+        let said = all.entry(report.source.clone()).or_default();
+        said.looked = Some((report.looked_at, report.up));
+        said.pace = report.pace;
+        if let Some(problem) = report.heads.problems.first().filter(|_| !report.up) {
+            let message = problem.message.chars().take(ERROR).collect();
+            said.last_error = Some(LastError { at: report.looked_at, message });
+        }
     }
 
     /// Returns how each source was last seen.
     pub fn seen(&self) -> Vec<SourceSeen> {
         let all = self.said();
         let seen = all.iter().map(|(name, said)| SourceSeen {
-            name: name.clone(),
             up: said.looked.map(|(_, up)| up),
             status: said.whole().map(|status| SourceStatus {
                 looked_at: said.looked.map_or(status.looked_at, |(at, _)| at),
                 ..status
             }),
-            webhook: None,
+            pace: said.pace,
+            last_error: said.last_error.clone(),
+            ..SourceSeen::new(name.clone())
         });
         seen.collect()
     }

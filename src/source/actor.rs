@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::OptionFuture;
 use rand::Rng;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -16,11 +16,12 @@ use super::auth::Clients;
 use super::error::Cause;
 use super::hint::Hint;
 use super::network::{LOOK_DEADLINE, Network};
-use super::poll::{Host, Hosts, Schedule, Seen};
+use super::poll::{Due, Host, Hosts, Schedule, Seen};
 use super::reader::{Looked, Reader};
-use super::report::{Compose, SourceReport, Trigger};
+use super::report::{Compose, Pace, SourceReport, Trigger};
 use super::watch::LocalWatch;
 use crate::config::{Environment, Source};
+use crate::model::suspension::Suspended;
 
 /// How long a local repository must be quiet after a notification: a push touches a few files.
 const QUIET: Duration = Duration::from_millis(3);
@@ -41,6 +42,8 @@ pub struct SourceLoop {
     pub hosts: Hosts,
     /// Where hints come from.
     pub hint: Hint,
+    /// Whether the source is suspended: then nothing makes it be looked at.
+    pub suspended: watch::Receiver<Option<Suspended>>,
     /// Where reports go to. A full channel makes the loop wait, not forget.
     pub reports: mpsc::Sender<SourceReport>,
     /// How many looks may run at one time, over all sources.
@@ -58,32 +61,46 @@ impl SourceLoop {
         let mut watch = LocalWatch::default();
         let mut trigger = Trigger::Start;
         loop {
+            if self.suspended.borrow().is_some() {
+                if !self.resumed(&stop).await {
+                    return Ok(());
+                }
+                trigger = Trigger::Asked;
+            }
             if let Some(path) = self.source.url.local() {
                 watch.ensure(path, &self.hint, &self.source.name);
             }
             let Some(looked) = self.look(&reader, host.as_ref(), trigger, &stop).await else { return Ok(()) };
-            let seen = Seen {
-                up: looked.report.up,
-                moved: looked.moved,
-                retry_after: looked.word.retry_after(),
-                trigger: looked.report.trigger,
-            };
-            let due = schedule.after(&seen, Instant::now(), rand::rng().random());
+            let seen = Seen { up: looked.report.up, moved: looked.moved, trigger: looked.report.trigger };
+            let due = schedule.after(seen, Instant::now(), rand::rng().random());
+            let pace = Some(pace(&schedule, &due));
             let sent = tokio::select! {
                 biased;
-                sent = self.reports.send(looked.report) => sent.is_ok(),
+                sent = self.reports.send(SourceReport { pace, ..looked.report }) => sent.is_ok(),
                 () = stop.cancelled() => false,
             };
             if !sent {
                 return Ok(());
             }
+            let mut suspended = self.suspended.clone();
             trigger = tokio::select! {
                 // A hint that was waiting is not lost to a poll at the same instant.
                 biased;
                 () = stop.cancelled() => return Ok(()),
+                Ok(_) = suspended.wait_for(Option::is_some) => trigger,
                 trigger = self.hinted(due.earliest) => trigger,
                 () = sleep_until(due.next) => Trigger::Poll,
             };
+        }
+    }
+
+    /// Waits until the source is resumed; what is hinted meanwhile is seen by the look that follows. `false` when the daemon stops.
+    async fn resumed(&self, stop: &CancellationToken) -> bool {
+        let mut suspended = self.suspended.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => false,
+            resumed = suspended.wait_for(Option::is_none) => resumed.is_ok(),
         }
     }
 
@@ -156,4 +173,12 @@ impl SourceLoop {
             }
         }
     }
+}
+
+fn pace(schedule: &Schedule, due: &Due) -> Pace {
+    let now = Instant::now();
+    let (interval, slowed) = schedule.pace(now);
+    let wait = due.next.saturating_duration_since(now);
+    let next = super::now().checked_add(wait).unwrap_or(jiff::Timestamp::MAX);
+    Pace { interval_seconds: interval.as_secs(), slowed, next }
 }

@@ -97,6 +97,7 @@ impl Repo {
 /// A running source loop.
 pub(crate) struct Running {
     pub(crate) hint: Hint,
+    pub(crate) suspensions: Suspensions,
     reports: mpsc::Receiver<SourceReport>,
     pub(crate) stop: CancellationToken,
     /// The loop itself; gone once it was waited for.
@@ -145,6 +146,7 @@ impl Running {
     /// Starts it among others that share hosts and clients.
     pub(crate) fn start_sharing(clients: &Clients, hosts: &Hosts, config: Config) -> Self {
         let hint = Hint::default();
+        let suspensions = Suspensions::new(config.sources.values());
         let (sender, reports) = mpsc::channel(64);
         let stop = CancellationToken::new();
         let rendered = Arc::new(Mutex::new(Vec::new()));
@@ -156,12 +158,13 @@ impl Running {
             clients: clients.clone(),
             hosts: hosts.clone(),
             hint: hint.clone(),
+            suspended: suspensions.watch(&source.name).unwrap(),
             reports: sender,
             permits: Arc::new(Semaphore::new(2)),
             source,
         };
         let task = Some(tokio::spawn(source_loop.run(stop.clone())));
-        Self { hint, reports, stop, task, rendered, heads: BTreeMap::new() }
+        Self { hint, suspensions, reports, stop, task, rendered, heads: BTreeMap::new() }
     }
 
     /// Waits for the next report and applies it.

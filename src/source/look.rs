@@ -125,6 +125,7 @@ impl Memory {
             up,
             status,
             status_changed,
+            pace: None,
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::fixture::{Repo, Running};
 use super::forge::{Fault, Forge, started, started_among};
 use super::*;
+use crate::model::suspension::SuspensionAsked;
 
 fn repo() -> Repo {
     let repo = Repo::new();
@@ -194,4 +195,43 @@ async fn a_pack_that_dribbles_is_given_up_after_a_minute() {
     forge.heal();
     let (report, _) = next(&mut running, Instant::now()).await;
     assert_eq!((report.up, report.commit.unwrap().as_str()), (true, &*second), "tried again by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_source_is_not_looked_at_whatever_is_hinted_and_at_once_when_it_is_resumed() {
+    let repo = repo();
+    let forge = Forge::start_apart(repo.dir.path()).await;
+    let mut running = started(&forge, &repo, "");
+    next(&mut running, Instant::now()).await;
+    let asked = |suspended| SuspensionAsked {
+        suspended,
+        who: "ann".to_owned(),
+        why: "audit".to_owned(),
+        at: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let source = "a".parse().unwrap();
+    running.suspensions.note(&source, Some(&asked(true)));
+    tokio::task::yield_now().await;
+    let (requests, second) = (forge.requests(), repo.publish(&[("x", "2")]));
+    for trigger in [Trigger::Poll, Trigger::Asked, Trigger::Webhook] {
+        running.hint.send(trigger);
+        tokio::time::sleep(Duration::from_hours(1)).await;
+    }
+    assert_eq!(forge.requests(), requests);
+    running.suspensions.note(&source, Some(&asked(false)));
+    let (report, seconds) = next(&mut running, Instant::now()).await;
+    assert_eq!((report.commit.unwrap().as_str(), seconds), (&*second, 0));
+
+    let pace = report.pace.unwrap();
+    assert_eq!((pace.interval_seconds, pace.slowed), (86_400, true), "the webhook was right");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_the_configuration_suspends_is_never_looked_at() {
+    let repo = repo();
+    let forge = Forge::start_apart(repo.dir.path()).await;
+    let running = started(&forge, &repo, "suspend: true,");
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    assert_eq!(forge.requests(), 0);
+    assert!(running.suspensions.of(&"a".parse().unwrap()).is_some());
 }

@@ -44,6 +44,7 @@ mod signature;
 mod signed_tests;
 mod ssh;
 mod store;
+mod suspend;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -59,11 +60,12 @@ pub use actor::SourceLoop;
 pub use auth::{AuthError, Clients, ShownKey};
 pub use error::{Cause, GitError};
 pub use hint::{Hint, Hints};
-pub use poll::Hosts;
+pub use poll::{Hosts, Pause};
 pub use report::{
-    Compose, Declare, DeclareRequest, Declared, LookStats, Refused, Render, RenderAnswer, RenderRequest,
-    SourceReport, SourceStatus, Trigger,
+    Compose, Declare, DeclareRequest, Declared, LookStats, Pace, Refused, Render, RenderAnswer,
+    RenderRequest, SourceReport, SourceStatus, Trigger,
 };
+pub use suspend::Suspensions;
 
 /// The room's only look at the wall clock.
 #[allow(clippy::disallowed_methods)] // The one place.

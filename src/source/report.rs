@@ -131,6 +131,19 @@ pub struct SourceReport {
     pub status: SourceStatus,
     /// Whether `status` differs in more than `looked_at` from the last report: an idle look is not worth a write.
     pub status_changed: bool,
+    /// How it is looked at from now on.
+    pub pace: Option<Pace>,
+}
+
+/// How a source is looked at without a hint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Seconds between two looks.
+    pub interval_seconds: u64,
+    /// Whether that is ten times slower than configured, because webhooks tell of the changes.
+    pub slowed: bool,
+    /// When the next look is due.
+    pub next: Timestamp,
 }
 
 /// The state of a source for `idp status`; stored in the ConfigMap `idp-source-<name>`.

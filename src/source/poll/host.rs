@@ -43,11 +43,6 @@ impl Word {
             _ => Self::Answered,
         }
     }
-
-    /// Returns how long it wants to be left alone, where it says so.
-    pub(in crate::source) fn retry_after(self) -> Option<Duration> {
-        if let Self::LeaveAlone(after) = self { after } else { None }
-    }
 }
 
 /// Whether a look may begin.
@@ -154,6 +149,15 @@ impl Host {
     }
 }
 
+/// That a host is left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Its name and port.
+    pub host: String,
+    /// For how long from now.
+    pub left: Duration,
+}
+
 /// A look's place at a host, until it is dropped.
 #[derive(Debug)]
 pub(in crate::source) struct Place {
@@ -185,6 +189,14 @@ impl Drop for Place {
 pub struct Hosts(Arc<Mutex<BTreeMap<String, Arc<Host>>>>);
 
 impl Hosts {
+    /// Returns whether the host of a repository is left alone now, because it asked for that.
+    pub fn pause(&self, repository: &RepoUrl) -> Option<Pause> {
+        let host = self.of(repository)?;
+        let until = host.state().until?;
+        let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        Some(Pause { host: host.name.clone(), left })
+    }
+
     /// Returns that of an address: name and port; a repository on this machine has none.
     pub(in crate::source) fn of(&self, url: &RepoUrl) -> Option<Arc<Host>> {
         let name = match url {
@@ -263,6 +275,10 @@ mod tests {
         hosts.of(&RepoUrl::Http(url.parse().unwrap())).unwrap()
     }
 
+    fn pause_of(hosts: &Hosts, url: &str) -> Option<Pause> {
+        hosts.pause(&RepoUrl::Http(url.parse().unwrap()))
+    }
+
     #[test]
     fn a_host_is_its_name_and_its_port() {
         let hosts = Hosts::default();
@@ -280,7 +296,7 @@ mod tests {
         let mut looks = tokio::task::JoinSet::new();
         for number in 0..1_000 {
             let host = host(&hosts, "https://git.example.com/a");
-            let (running, highest) = (running.clone(), highest.clone());
+            let (running, highest, other_end) = (running.clone(), highest.clone(), hosts.clone());
             looks.spawn(async move {
                 let place = host.enter().await;
                 let entered = Instant::now() - start;
@@ -289,6 +305,11 @@ mod tests {
                 running.fetch_sub(1, Ordering::SeqCst);
                 let refused = number == 0;
                 place.leave(if refused { Word::LeaveAlone(Some(seconds(60))) } else { Word::Answered });
+                if refused {
+                    let pause = pause_of(&other_end, "https://git.example.com/b").unwrap();
+                    assert_eq!((pause.host.as_str(), pause.left), ("git.example.com:443", seconds(60)));
+                    assert_eq!(pause_of(&other_end, "https://other.example.com/b"), None);
+                }
                 entered.as_millis()
             });
         }

@@ -10,9 +10,9 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use host::Hosts;
 pub(super) use host::{Host, Word};
-pub(super) use schedule::{Schedule, Seen};
+pub use host::{Hosts, Pause};
+pub(super) use schedule::{Due, Schedule, Seen};
 use url::Url;
 
 use super::error::GitError;

@@ -25,8 +25,6 @@ pub(in crate::source) struct Seen {
     pub(in crate::source) up: bool,
     /// A tracked branch moved.
     pub(in crate::source) moved: bool,
-    /// How long the server wants to be left alone.
-    pub(in crate::source) retry_after: Option<Duration>,
     /// Why it was looked.
     pub(in crate::source) trigger: Trigger,
 }
@@ -63,7 +61,7 @@ impl Schedule {
     }
 
     /// Takes a look into account; `chance` is from 0 to 1.
-    pub(in crate::source) fn after(&mut self, seen: &Seen, now: Instant, chance: f64) -> Due {
+    pub(in crate::source) fn after(&mut self, seen: Seen, now: Instant, chance: f64) -> Due {
         if seen.trigger == Trigger::Webhook {
             self.told = Some(REVISITS.iter());
         }
@@ -71,8 +69,8 @@ impl Schedule {
             let (first, longest) = FAILURE;
             let wait = doubled(first, self.failures, longest).mul_f64(1.0 + chance);
             self.failures = self.failures.saturating_add(1);
-            let wait = wait.max(seen.retry_after.unwrap_or_default());
-            return Due { next: now + wait, earliest: now + seen.retry_after.unwrap_or(FAILING_GAP) };
+            // For how long a server wants to be left alone is its host's to keep: for all sources there, this one too.
+            return Due { next: now + wait, earliest: now + FAILING_GAP };
         }
         self.failures = 0;
         self.judge(seen, now);
@@ -89,7 +87,7 @@ impl Schedule {
     }
 
     /// Judges whether webhooks tell of the source's changes.
-    fn judge(&mut self, seen: &Seen, now: Instant) {
+    fn judge(&mut self, seen: Seen, now: Instant) {
         match (seen.moved, self.told.is_some()) {
             (true, true) => self.proven = Some(now),
             (true, false) if seen.trigger == Trigger::Poll => self.proven = None,
@@ -98,6 +96,12 @@ impl Schedule {
             }
             _ => {}
         }
+    }
+
+    /// Returns the time between two looks while nothing happens, and whether webhooks make it longer.
+    pub(in crate::source) fn pace(&self, now: Instant) -> (Duration, bool) {
+        let slowed = self.proven.is_some_and(|at| now.saturating_duration_since(at) < BELIEVED);
+        (self.interval(now), slowed)
     }
 
     fn interval(&self, now: Instant) -> Duration {
@@ -115,7 +119,7 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_mins(1);
-    const IDLE: Seen = Seen { up: true, moved: false, retry_after: None, trigger: Trigger::Poll };
+    const IDLE: Seen = Seen { up: true, moved: false, trigger: Trigger::Poll };
     const FOUND: Seen = Seen { moved: true, ..IDLE };
     const HOOK: Seen = Seen { trigger: Trigger::Webhook, ..IDLE };
     const HOOK_FOUND: Seen = Seen { moved: true, ..HOOK };
@@ -128,10 +132,10 @@ mod tests {
         let mut due = start;
         let mut waits = Vec::new();
         // Half a chance is exactly the interval; the first look is out of the way.
-        schedule.after(&Seen { trigger: Trigger::Start, ..IDLE }, start, 1.0);
+        schedule.after(Seen { trigger: Trigger::Start, ..IDLE }, start, 1.0);
         for (at, seen) in looks {
             let now = at.map_or(due, |seconds| start + Duration::from_secs(seconds));
-            due = schedule.after(seen, now, 0.5).next;
+            due = schedule.after(*seen, now, 0.5).next;
             waits.push((due - now).as_secs());
         }
         waits
@@ -191,6 +195,15 @@ mod tests {
     }
 
     #[test]
+    fn the_pace_says_when_webhooks_slow_it_down() {
+        let (mut schedule, now) = (Schedule::new(MINUTE, false), Instant::now());
+        assert_eq!(schedule.pace(now), (MINUTE, false));
+        schedule.after(HOOK_FOUND, now, 0.5);
+        assert_eq!(schedule.pace(now), (10 * MINUTE, true));
+        assert_eq!(schedule.pace(now + BELIEVED), (MINUTE, false));
+    }
+
+    #[test]
     fn a_local_repository_is_not_revisited() {
         assert_eq!(waits(Schedule::new(MINUTE, true), &[(None, HOOK), (None, IDLE)]), [60, 60]);
     }
@@ -201,18 +214,18 @@ mod tests {
         for (chance, first, later) in [(0.0, 6, 54), (0.5, 33, 60), (1.0, 60, 66)] {
             let mut schedule = Schedule::new(MINUTE, false);
             for expected in [first, later, later] {
-                let wait = (schedule.after(&IDLE, now, chance).next - now).as_millis();
+                let wait = (schedule.after(IDLE, now, chance).next - now).as_millis();
                 assert_eq!((wait + 500) / 1_000, expected, "chance {chance}");
             }
         }
     }
 
     #[test]
-    fn failures_wait_longer_and_longer_and_as_long_as_the_server_says() {
+    fn failures_wait_longer_and_longer() {
         let now = Instant::now();
         let mut schedule = Schedule::new(MINUTE, false);
         let mut wait = |seen: Seen, chance| {
-            let due = schedule.after(&seen, now, chance);
+            let due = schedule.after(seen, now, chance);
             (due.next - now, due.earliest - now)
         };
         let seconds = Duration::from_secs;
@@ -220,8 +233,6 @@ mod tests {
             assert_eq!(wait(FAILED, 0.0), (seconds(expected), FAILING_GAP));
         }
         assert_eq!(wait(FAILED, 1.0).0, seconds(600));
-        let hour = Duration::from_hours(1);
-        assert_eq!(wait(Seen { retry_after: Some(hour), ..FAILED }, 0.0), (hour, hour));
         assert_eq!(wait(IDLE, 1.0).1, Duration::ZERO);
         assert_eq!(wait(FAILED, 0.0).0, seconds(2), "a good look forgets them");
     }

@@ -4,9 +4,10 @@
 use serde::Deserialize;
 
 use super::Request;
-use super::event::{Action, Event, ParseError, PullRequest, Pushed, Told, read};
+use super::event::{Event, ParseError, Pushed, Told, read, time};
 use super::proof::{ProofError, sha256_of_body};
 use crate::config::Secret;
+use crate::model::pull::{Action, PullRequest, PullState, Review};
 
 pub(super) const PROOF: &[&str] = &["x-hub-signature"];
 
@@ -23,6 +24,9 @@ pub(super) fn parse(request: Request<'_>) -> Result<Told, ParseError> {
         "pullrequest:updated" => Some(Action::Synchronized),
         "pullrequest:fulfilled" => Some(Action::Merged),
         "pullrequest:rejected" => Some(Action::Closed),
+        "pullrequest:approved" => Some(Action::Approved),
+        "pullrequest:unapproved" | "pullrequest:changes_request_removed" => Some(Action::Unapproved),
+        "pullrequest:changes_request_created" => Some(Action::Rejected),
         _ => None,
     };
     let event = match (name, action) {
@@ -61,11 +65,37 @@ struct Ref {
 #[derive(Deserialize)]
 struct Pull {
     pullrequest: Details,
+    approval: Option<Given>,
+    changes_request: Option<Given>,
+}
+
+#[derive(Deserialize)]
+struct Given {
+    date: Option<String>,
+    user: User,
+}
+
+/// A name that people see; not all accounts have every one.
+#[derive(Deserialize)]
+struct User {
+    nickname: Option<String>,
+    display_name: Option<String>,
+    uuid: Option<String>,
+}
+
+impl User {
+    fn name(self) -> Option<String> {
+        self.nickname.or(self.display_name).or(self.uuid)
+    }
 }
 
 #[derive(Deserialize)]
 struct Details {
     id: u64,
+    state: Option<String>,
+    title: Option<String>,
+    author: Option<User>,
+    updated_on: Option<String>,
     source: Option<End>,
     destination: End,
 }
@@ -99,13 +129,35 @@ fn push(Body { push }: Body) -> Event {
     Event::Push(pushed)
 }
 
-fn pull(action: Action, Pull { pullrequest: Details { id, source, destination } }: Pull) -> Event {
-    let (head, commit) = match source {
+fn pull(action: Action, Pull { pullrequest: told, approval, changes_request }: Pull) -> Event {
+    let (head, commit) = match told.source {
         Some(End { branch, commit }) => (Some(branch.name), commit.map(|commit| commit.hash)),
         None => (None, None),
     };
-    let base = destination.branch.name;
-    Event::Pull(PullRequest { number: id, action, base, head, commit, labels: Vec::new() })
+    let state = match told.state.as_deref() {
+        Some("OPEN") => Some(PullState::Open),
+        Some("MERGED") => Some(PullState::Merged),
+        Some("DECLINED" | "SUPERSEDED") => Some(PullState::Closed),
+        _ => None,
+    };
+    let review = approval.or(changes_request).and_then(|Given { date, user }| {
+        // The date of what is taken back may be that of when it was given.
+        let at = date.filter(|_| action != Action::Unapproved).or_else(|| told.updated_on.clone());
+        Some(Review { who: user.name()?, at: time(at.as_deref()), commit: None })
+    });
+    Event::Pull(Box::new(PullRequest {
+        number: told.id,
+        action,
+        at: time(told.updated_on.as_deref()),
+        state,
+        title: told.title,
+        author: told.author.and_then(User::name),
+        base: told.destination.branch.name,
+        head,
+        commit,
+        labels: Vec::new(),
+        review,
+    }))
 }
 
 #[cfg(test)]
@@ -138,7 +190,7 @@ mod tests {
         assert_eq!(read("repo:push", pushed), Ok(pushed_refs(&["main", "gone"], &["v1"])));
         assert_eq!(read("repo:fork", "{}"), Ok(Event::Other));
         assert_eq!(read("repo:push", "{}"), Err(ParseError("Bitbucket Cloud")));
-        let body = r#"{"pullrequest":{"id":7,"state":"OPEN","source":{"branch":{"name":"topic"},"commit":{"hash":"1b"}},
+        let body = r#"{"pullrequest":{"id":7,"source":{"branch":{"name":"topic"},"commit":{"hash":"1b"}},
             "destination":{"branch":{"name":"main"},"commit":null}}}"#;
         for (name, action) in [
             ("pullrequest:created", Action::Opened),
@@ -148,6 +200,32 @@ mod tests {
         ] {
             assert_eq!(read(name, body), Ok(pull(7, action, &[])), "{name}");
         }
-        assert_eq!(read("pullrequest:approved", body), Ok(Event::Other));
+        let more = r#"{"state":"OPEN","title":"More","author":{"nickname":"bob"},"updated_on":"2026-01-01T12:00:09+00:00","#;
+        let (given, kept) =
+            (r#"{"date":"2026-01-01T12:00:00.5+00:00","user":{"nickname":"ann"}},"#, r#""pullrequest":"#);
+        for (name, key, action, at) in [
+            ("pullrequest:approved", "approval", Action::Approved, "2026-01-01T12:00:00.5Z"),
+            ("pullrequest:unapproved", "approval", Action::Unapproved, "2026-01-01T12:00:09Z"),
+            (
+                "pullrequest:changes_request_created",
+                "changes_request",
+                Action::Rejected,
+                "2026-01-01T12:00:00.5Z",
+            ),
+            (
+                "pullrequest:changes_request_removed",
+                "changes_request",
+                Action::Unapproved,
+                "2026-01-01T12:00:09Z",
+            ),
+        ] {
+            let body = body.replacen('{', more, 2).replacen(more, "{", 1);
+            let body = body.replacen(kept, &format!("\"{key}\":{given}{kept}"), 1);
+            let Ok(Event::Pull(told)) = read(name, &body) else { panic!("{name}: {body}") };
+            let review = Review { who: "ann".to_owned(), at: at.parse().ok(), commit: None };
+            assert_eq!((told.action, told.review, told.state), (action, Some(review), Some(PullState::Open)));
+            assert_eq!((told.commit.as_deref(), told.author.as_deref()), (Some("1b"), Some("bob")));
+        }
+        assert_eq!(read("pullrequest:comment_created", body), Ok(Event::Other));
     }
 }

@@ -1,8 +1,9 @@
 //! What requests tell, in one form for all forges.
 
-use std::fmt;
-
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+
+use crate::model::pull::PullRequest;
 
 /// A request that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub(super) enum Event {
         artifact: String,
     },
     /// Something became of a pull request.
-    Pull(PullRequest),
+    Pull(Box<PullRequest>),
     /// The forge tries the hook out.
     Ping,
     /// Anything else.
@@ -59,56 +60,6 @@ impl Pushed {
     }
 }
 
-/// Something that became of a pull request; others say merge request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PullRequest {
-    /// Its number.
-    pub number: u64,
-    /// What became of it.
-    pub action: Action,
-    /// The branch that it is to be merged into.
-    pub base: String,
-    /// The branch that it comes from, where the forge says it.
-    pub head: Option<String>,
-    /// The newest commit of it, where the forge says it.
-    pub commit: Option<String>,
-    /// Its labels now; none where the forge has no labels.
-    pub labels: Vec<String>,
-}
-
-/// What became of a pull request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// It was opened.
-    Opened,
-    /// It has new commits.
-    Synchronized,
-    /// It was opened again.
-    Reopened,
-    /// It has a label more, or other ones.
-    Labeled,
-    /// It has a label less.
-    Unlabeled,
-    /// It was closed and not merged.
-    Closed,
-    /// It was merged.
-    Merged,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Opened => "opened",
-            Self::Synchronized => "synchronized",
-            Self::Reopened => "reopened",
-            Self::Labeled => "labeled",
-            Self::Unlabeled => "unlabeled",
-            Self::Closed => "closed",
-            Self::Merged => "merged",
-        })
-    }
-}
-
 /// Why a request that is proven cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the request's body is not the JSON that {0} sends: set the hook's content type to application/json")]
@@ -122,4 +73,38 @@ pub(super) fn read<T: DeserializeOwned>(forge: &'static str, body: &[u8]) -> Res
 /// Returns the branch that a full ref names.
 pub(super) fn branch(reference: &str) -> Option<String> {
     reference.strip_prefix("refs/heads/").map(str::to_owned)
+}
+
+/// Reads a time as forges write it: RFC 3339, GitLab's older `2026-01-01 12:00:00 UTC`, Bitbucket Data Center's zone without a colon.
+/// What is none is as good as absent.
+pub(super) fn time(text: Option<&str>) -> Option<Timestamp> {
+    let text = text?;
+    let other = |format: &str| Timestamp::strptime(format, text).ok();
+    let gitlab = || {
+        other("%Y-%m-%d %H:%M:%S %z")
+            .or_else(|| text.strip_suffix(" UTC").and_then(|text| format!("{text}Z").parse().ok()))
+    };
+    text.parse().ok().or_else(|| other("%Y-%m-%dT%H:%M:%S%z")).or_else(gitlab)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_forges_write_them() {
+        for (text, second) in [
+            ("2026-01-01T12:00:00Z", Some(1_767_268_800)),
+            ("2026-01-01T14:00:00+02:00", Some(1_767_268_800)),
+            ("2026-01-01T12:00:00.123456+00:00", Some(1_767_268_800)),
+            ("2026-01-01T22:00:00+1000", Some(1_767_268_800)),
+            ("2026-01-01 12:00:00 UTC", Some(1_767_268_800)),
+            ("2026-01-01 14:00:00 +0200", Some(1_767_268_800)),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            assert_eq!(time(Some(text)).map(Timestamp::as_second), second, "{text}");
+        }
+        assert_eq!(time(None), None);
+    }
 }

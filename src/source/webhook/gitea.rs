@@ -1,10 +1,14 @@
 //! Gitea's webhooks, and Forgejo's, which are the same under another name. Both also send headers that look like GitHub's; those are
 //! not looked at.
 
-use super::event::{ParseError, Told};
+use serde::Deserialize;
+
+use super::event::{Event, ParseError, Told, read};
+use super::github::{Details, User};
 use super::proof::{ProofError, hex_of_body};
 use super::{Request, github};
 use crate::config::Secret;
+use crate::model::pull::{Action, Review};
 
 pub(super) const PROOF: &[&str] = &["x-gitea-signature", "x-forgejo-signature"];
 
@@ -16,14 +20,30 @@ pub(super) fn verify(request: Request<'_>, secrets: &[Secret]) -> Result<(), Pro
 /// Reads what happened.
 pub(super) fn parse(request: Request<'_>) -> Result<Told, ParseError> {
     let name = request.header(&["x-gitea-event", "x-forgejo-event"]).unwrap_or_default();
-    let event = github::event("Gitea", name, request.body)?;
+    let event = match name {
+        "pull_request_approved" => review(Action::Approved, read("Gitea", request.body)?),
+        "pull_request_rejected" => review(Action::Rejected, read("Gitea", request.body)?),
+        _ => github::event("Gitea", name, request.body)?,
+    };
     let id = request.header(&["x-gitea-delivery", "x-forgejo-delivery"]).map(str::to_owned);
     Ok(Told { event, name: name.to_owned(), id })
 }
 
+/// A review, which has no time of its own here; that one was dismissed is not told.
+#[derive(Deserialize)]
+struct Reviewed {
+    number: u64,
+    sender: User,
+    pull_request: Details,
+}
+
+fn review(action: Action, Reviewed { number, sender, pull_request }: Reviewed) -> Event {
+    let review = Review { who: sender.login, at: None, commit: None };
+    Event::Pull(Box::new(pull_request.told(number, action, Some(review))))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::event::{Action, Event};
     use super::super::tests::{headers, pull};
     use super::*;
 
@@ -70,5 +90,25 @@ mod tests {
             assert_eq!((told.name.as_str(), told.id.as_deref()), ("pull_request", Some("f6266f16")));
         }
         assert_eq!(read("x-forgejo", "review_requested", false).event, Event::Other);
+    }
+
+    #[test]
+    fn reviews_are_events_of_their_own() {
+        let body = r#"{"action":"reviewed","number":7,"pull_request":{"id":1,"number":7,"state":"open","merged":false,
+            "updated_at":"2026-01-01T12:00:00Z","base":{"ref":"main","sha":"0a"},"head":{"ref":"topic","sha":"1b"},"labels":[]},
+            "requested_reviewer":{"login":"ann"},"sender":{"login":"ann"},"review":{"type":"pull_request_review_approved","content":""}}"#;
+        let read = |name: &str| {
+            let headers = headers(&[("x-gitea-event", name)]);
+            parse(Request { headers: &headers, body: body.as_bytes() }).unwrap().event
+        };
+        for (name, action) in
+            [("pull_request_approved", Action::Approved), ("pull_request_rejected", Action::Rejected)]
+        {
+            let Event::Pull(told) = read(name) else { panic!("{name}") };
+            let review = Review { who: "ann".to_owned(), at: None, commit: None };
+            assert_eq!((told.number, told.action, told.review), (7, action, Some(review)));
+            assert_eq!(told.commit.as_deref(), Some("1b"));
+        }
+        assert_eq!(read("pull_request_comment"), Event::Other);
     }
 }

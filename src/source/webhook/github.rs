@@ -3,9 +3,10 @@
 use serde::Deserialize;
 
 use super::Request;
-use super::event::{Action, Event, ParseError, PullRequest, Pushed, Told, read};
+use super::event::{Event, ParseError, Pushed, Told, read, time};
 use super::proof::{ProofError, sha256_of_body};
 use crate::config::Secret;
+use crate::model::pull::{Action, PullRequest, PullState, Review};
 
 pub(super) const PROOF: &[&str] = &["x-hub-signature-256"];
 
@@ -36,9 +37,32 @@ struct Changed {
 }
 
 #[derive(Deserialize)]
-struct Details {
+struct Reviewed {
+    action: String,
+    review: Given,
+    pull_request: Details,
+}
+
+/// A review. Of one that is dismissed the time is still that of its submission.
+#[derive(Deserialize)]
+struct Given {
+    user: Option<User>,
+    commit_id: Option<String>,
+    submitted_at: Option<String>,
+    state: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Details {
+    #[serde(default)]
+    number: u64,
     #[serde(default)]
     merged: bool,
+    merged_at: Option<String>,
+    state: Option<String>,
+    updated_at: Option<String>,
+    title: Option<String>,
+    user: Option<User>,
     base: End,
     head: Option<End>,
     labels: Option<Vec<Label>>,
@@ -56,6 +80,11 @@ struct Label {
     name: String,
 }
 
+#[derive(Deserialize)]
+pub(super) struct User {
+    pub(super) login: String,
+}
+
 /// Reads the events that Gitea has from GitHub.
 pub(super) fn event(forge: &'static str, name: &str, body: &[u8]) -> Result<Event, ParseError> {
     match name {
@@ -64,26 +93,67 @@ pub(super) fn event(forge: &'static str, name: &str, body: &[u8]) -> Result<Even
             Ok(Event::Push(Pushed::refs([push.reference.as_str()])))
         }
         "pull_request" => Ok(pull(read(forge, body)?)),
+        "pull_request_review" => Ok(review(read(forge, body)?)),
         "ping" => Ok(Event::Ping),
         _ => Ok(Event::Other),
     }
 }
 
 fn pull(Changed { action, number, pull_request }: Changed) -> Event {
-    let Details { merged, base, head, labels } = pull_request;
     let action = match action.as_str() {
         "opened" => Action::Opened,
         "synchronize" | "synchronized" => Action::Synchronized,
         "reopened" => Action::Reopened,
         "labeled" | "label_updated" => Action::Labeled,
         "unlabeled" | "label_cleared" => Action::Unlabeled,
-        "closed" if merged => Action::Merged,
+        "closed" if pull_request.merged => Action::Merged,
         "closed" => Action::Closed,
         _ => return Event::Other,
     };
-    let (head, commit) = head.map_or((None, None), |head| (Some(head.branch), head.sha));
-    let labels = labels.into_iter().flatten().map(|label| label.name).collect();
-    Event::Pull(PullRequest { number, action, base: base.branch, head, commit, labels })
+    Event::Pull(Box::new(pull_request.told(number, action, None)))
+}
+
+fn review(Reviewed { action, review, pull_request }: Reviewed) -> Event {
+    let Given { user, commit_id, submitted_at, state } = review;
+    let (action, at) = match (action.as_str(), state.as_str()) {
+        ("submitted", "approved") => (Action::Approved, submitted_at),
+        ("submitted", "changes_requested") => (Action::Rejected, submitted_at),
+        ("dismissed", _) => (Action::Unapproved, pull_request.updated_at.clone()),
+        // A comment takes no approval back.
+        _ => return Event::Other,
+    };
+    // A user that is no more approves of nothing.
+    let Some(User { login }) = user else { return Event::Other };
+    let review = Review { who: login, at: time(at.as_deref()), commit: commit_id };
+    let number = pull_request.number;
+    Event::Pull(Box::new(pull_request.told(number, action, Some(review))))
+}
+
+impl Details {
+    /// Tells what became of it, with all that it says of itself.
+    pub(super) fn told(self, number: u64, action: Action, review: Option<Review>) -> PullRequest {
+        let Self { merged, merged_at, state, updated_at, title, user, base, head, labels, .. } = self;
+        let state = match state.as_deref() {
+            Some("open") => Some(PullState::Open),
+            Some("closed") if merged || merged_at.is_some() => Some(PullState::Merged),
+            Some("closed") => Some(PullState::Closed),
+            _ => None,
+        };
+        let (head, commit) = head.map_or((None, None), |head| (Some(head.branch), head.sha));
+        PullRequest {
+            number,
+            action,
+            at: time(updated_at.as_deref()),
+            state,
+            title,
+            author: user.map(|user| user.login),
+            base: base.branch,
+            head,
+            commit,
+            labels: labels.into_iter().flatten().map(|label| label.name).collect(),
+            review,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -148,5 +218,37 @@ mod tests {
         }
         assert_eq!(read("closed", true), pull(7, Action::Merged, &["preview"]));
         assert_eq!(read("edited", false), Event::Other);
+    }
+
+    #[test]
+    fn reviews_are_read_with_whose_they_are_when_and_for_which_commit() {
+        let read = |action: &str, state: &str, user: &str| {
+            let body = format!(
+                r#"{{"action":"{action}","review":{{"user":{user},"commit_id":"0c","submitted_at":"2026-01-01T12:00:00Z","state":"{state}"}},
+                "pull_request":{{"number":7,"state":"open","title":"More","user":{{"login":"bob"}},"updated_at":"2026-01-01T12:00:09Z",
+                "base":{{"ref":"main"}},"head":{{"ref":"topic","sha":"1b"}},"labels":[]}}}}"#
+            );
+            let headers = headers(&[("x-github-event", "pull_request_review")]);
+            parse(Request { headers: &headers, body: body.as_bytes() }).unwrap().event
+        };
+        let ann = r#"{"login":"ann"}"#;
+        for (action, state, expected, at) in [
+            ("submitted", "approved", Action::Approved, "2026-01-01T12:00:00Z"),
+            ("submitted", "changes_requested", Action::Rejected, "2026-01-01T12:00:00Z"),
+            ("dismissed", "dismissed", Action::Unapproved, "2026-01-01T12:00:09Z"),
+        ] {
+            let Event::Pull(told) = read(action, state, ann) else { panic!("{action} {state}") };
+            let review = Review { who: "ann".to_owned(), at: at.parse().ok(), commit: Some("0c".to_owned()) };
+            assert_eq!(
+                (told.number, told.action, told.review),
+                (7, expected, Some(review)),
+                "{action} {state}"
+            );
+            assert_eq!((told.state, told.author.as_deref()), (Some(PullState::Open), Some("bob")));
+            assert_eq!((told.title.as_deref(), told.at), (Some("More"), "2026-01-01T12:00:09Z".parse().ok()));
+        }
+        assert_eq!(read("submitted", "commented", ann), Event::Other);
+        assert_eq!(read("edited", "approved", ann), Event::Other);
+        assert_eq!(read("submitted", "approved", "null"), Event::Other);
     }
 }

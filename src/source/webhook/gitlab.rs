@@ -5,10 +5,11 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::event::{Action, Event, ParseError, PullRequest, Pushed, Told, read};
+use super::event::{Event, ParseError, Pushed, Told, read, time};
 use super::proof::{ProofError, is_secret};
 use super::{Request, standard};
 use crate::config::Secret;
+use crate::model::pull::{Action, PullRequest, PullState, Review};
 
 const TOKEN: &[&str] = &["x-gitlab-token"];
 pub(super) const PROOF: &[&str] = &["webhook-signature", "x-gitlab-token"];
@@ -50,15 +51,25 @@ struct Push {
 
 #[derive(Deserialize)]
 struct MergeRequest {
+    /// Who did it.
+    user: Option<User>,
     object_attributes: Attributes,
     labels: Option<Vec<Label>>,
     changes: Option<Changes>,
 }
 
 #[derive(Deserialize)]
+struct User {
+    username: String,
+}
+
+#[derive(Deserialize)]
 struct Attributes {
     iid: u64,
     action: Option<String>,
+    state: Option<String>,
+    title: Option<String>,
+    updated_at: Option<String>,
     target_branch: String,
     source_branch: Option<String>,
     /// Only there if the source branch moved.
@@ -87,28 +98,45 @@ struct Label {
     title: String,
 }
 
-fn merge_request(MergeRequest { object_attributes, labels, changes }: MergeRequest) -> Event {
-    let Attributes { iid, action, target_branch, source_branch, oldrev, last_commit } = object_attributes;
-    let action = match (action.as_deref(), changes.and_then(|changes| changes.labels)) {
+fn merge_request(MergeRequest { user, object_attributes, labels, changes }: MergeRequest) -> Event {
+    let told = object_attributes;
+    let action = match (told.action.as_deref(), changes.and_then(|changes| changes.labels)) {
         (Some("open"), _) => Action::Opened,
         (Some("reopen"), _) => Action::Reopened,
         (Some("close"), _) => Action::Closed,
         (Some("merge"), _) => Action::Merged,
-        (Some("update"), _) if oldrev.is_some() => Action::Synchronized,
+        // The first of each pair: that makes, or takes back, all the approvals that the project asks for.
+        (Some("approved" | "approval"), _) => Action::Approved,
+        (Some("unapproved" | "unapproval"), _) => Action::Unapproved,
+        (Some("update"), _) if told.oldrev.is_some() => Action::Synchronized,
         (Some("update"), Some(Relabeled { previous, current })) => {
             let more = current.iter().any(|label| !previous.contains(label));
             if more { Action::Labeled } else { Action::Unlabeled }
         }
         _ => return Event::Other,
     };
-    Event::Pull(PullRequest {
-        number: iid,
+    // The time of the merge request need not be that of an approval.
+    let review = user.map(|user| Review { who: user.username, at: None, commit: None });
+    let review = review.filter(|_| matches!(action, Action::Approved | Action::Unapproved));
+    let state = match told.state.as_deref() {
+        Some("opened" | "locked") => Some(PullState::Open),
+        Some("closed") => Some(PullState::Closed),
+        Some("merged") => Some(PullState::Merged),
+        _ => None,
+    };
+    Event::Pull(Box::new(PullRequest {
+        number: told.iid,
         action,
-        base: target_branch,
-        head: source_branch,
-        commit: last_commit.map(|commit| commit.id),
+        at: time(told.updated_at.as_deref()),
+        state,
+        title: told.title,
+        author: None,
+        base: told.target_branch,
+        head: told.source_branch,
+        commit: told.last_commit.map(|commit| commit.id),
         labels: labels.into_iter().flatten().map(|label| label.title).collect(),
-    })
+        review,
+    }))
 }
 
 #[cfg(test)]
@@ -170,7 +198,7 @@ mod tests {
     fn the_life_of_a_merge_request_is_read() {
         let read = |action: &str, more: &str, changes: &str| {
             let body = format!(
-                r#"{{"object_kind":"merge_request","object_attributes":{{"iid":7,"target_branch":"main","source_branch":"topic",
+                r#"{{"object_kind":"merge_request","user":{{"username":"ann"}},"object_attributes":{{"iid":7,"target_branch":"main","source_branch":"topic",
                 "last_commit":{{"id":"1b"}},"action":"{action}"{more}}},"labels":[{{"id":206,"title":"preview"}}],
                 "changes":{{{changes}}}}}"#
             );
@@ -192,6 +220,17 @@ mod tests {
             assert_eq!(read(word, more, changes), pull(7, action, &["preview"]), "{word} {changes}");
         }
         assert_eq!(read("update", "", r#""title":{"previous":"a","current":"b"}"#), Event::Other);
-        assert_eq!(read("approved", "", ""), Event::Other);
+        for (word, action) in [
+            ("approved", Action::Approved),
+            ("approval", Action::Approved),
+            ("unapproved", Action::Unapproved),
+            ("unapproval", Action::Unapproved),
+        ] {
+            let more = r#","state":"opened","updated_at":"2026-01-01 12:00:00 UTC","title":"More""#;
+            let Event::Pull(told) = read(word, more, "") else { panic!("{word}") };
+            let review = Review { who: "ann".to_owned(), at: None, commit: None };
+            assert_eq!((told.action, told.review, told.state), (action, Some(review), Some(PullState::Open)));
+            assert_eq!(told.at, "2026-01-01T12:00:00Z".parse().ok());
+        }
     }
 }

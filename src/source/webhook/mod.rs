@@ -24,9 +24,8 @@ use jiff::Timestamp;
 use crate::config::{Forge, Secret, Webhook};
 
 pub use deliveries::{Delivery, Log, Turned};
-pub use event::{Action, PullRequest};
 pub use proof::ProofError;
-pub use receiver::{HookOutcome, Hooks, News, Refusal};
+pub use receiver::{HookOutcome, Hooks, News, Proven, Refusal};
 pub use setup::{Setup, setup};
 
 use event::{ParseError, Told};

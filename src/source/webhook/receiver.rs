@@ -1,18 +1,23 @@
 //! What becomes of a webhook request once its body is here: proof, then meaning, then duplicate, then a hint. Every outcome is noted.
+//! Between the proof and the rest whoever calls keeps what no ref can tell later: a pull request that was closed, an approval.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use http::HeaderMap;
+use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::dedupe::Dedupe;
 use super::deliveries::{Deliveries, Delivery, Log, Turned};
-use super::event::{Action, Event, Told};
+use super::event::{Event, Told};
 use super::{ProofError, Request, has_proof, parse, verify};
 use crate::config::{Config, Follow, Forge, Secret, Webhook};
 use crate::model::name::SourceName;
-use crate::source::{Hint, Hints, Trigger, now};
+use crate::model::pull::{Action, PullRequest};
+use crate::model::suspension::Suspended;
+use crate::source::{Hint, Hints, Suspensions, Trigger, now};
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +28,8 @@ pub enum HookOutcome {
     Duplicate,
     /// It is proven and asks for no look: a ping, another event, another branch, a pull request that is not merged.
     Irrelevant,
+    /// It would make the source be looked at, which is suspended.
+    Suspended,
     /// It is not accepted.
     Refused(Refusal),
 }
@@ -60,6 +67,9 @@ pub enum Refusal {
     /// The secret cannot be read.
     #[error("the hook's secret cannot be read: the daemon's log says why")]
     NoSecret,
+    /// What it tells of a pull request could not be kept in the cluster.
+    #[error("what it tells of a pull request could not be kept: the forge was told to come again")]
+    NotKept,
 }
 
 impl Refusal {
@@ -73,6 +83,7 @@ impl Refusal {
             Self::TooSlow => "too_slow",
             Self::Overloaded => "overloaded",
             Self::NoSecret => "no_secret",
+            Self::NotKept => "not_kept",
         }
     }
 }
@@ -84,6 +95,7 @@ impl HookOutcome {
             Self::Accepted(_) => "accepted",
             Self::Duplicate => "duplicate",
             Self::Irrelevant => "irrelevant",
+            Self::Suspended => "suspended",
             Self::Refused(refusal) => refusal.name(),
         }
     }
@@ -95,6 +107,24 @@ struct Endpoint {
     /// What is followed.
     follows: Vec<Follow>,
     hint: Hint,
+    suspended: watch::Receiver<Option<Suspended>>,
+}
+
+/// A request that is proven and understood, and of which nothing followed yet.
+#[derive(Debug)]
+pub struct Proven {
+    at: Timestamp,
+    told: Told,
+}
+
+impl Proven {
+    /// Returns what it tells of a pull request, and when it came: to be kept before anything else becomes of it.
+    pub fn pull(&self) -> Option<(&PullRequest, Timestamp)> {
+        match &self.told.event {
+            Event::Pull(pull) => Some((pull, self.at)),
+            _ => None,
+        }
+    }
 }
 
 /// The webhook endpoints of all sources.
@@ -121,15 +151,16 @@ impl Meaning {
 
 impl Hooks {
     /// Makes an endpoint for each source that has a webhook and a hint.
-    pub fn new(config: &Config, hints: &Hints) -> Self {
+    pub fn new(config: &Config, hints: &Hints, suspensions: &Suspensions) -> Self {
         let endpoint = |(name, source): (&SourceName, &crate::config::Source)| {
             let (webhook, hint) = (source.webhook.clone()?, hints.get(name)?.clone());
+            let suspended = suspensions.watch(name)?;
             let claimed = config.environments.values().filter(|e| source.may_claim_environment(&e.name));
             let mut follows: Vec<Follow> = claimed.filter_map(|e| e.follow.clone()).collect();
             follows.push(source.follow.clone());
             follows.sort_by_cached_key(ToString::to_string);
             follows.dedup();
-            Some((name.clone(), Endpoint { webhook, follows, hint }))
+            Some((name.clone(), Endpoint { webhook, follows, hint, suspended }))
         };
         let endpoints = config.sources.iter().filter_map(endpoint).collect();
         Self { endpoints, dedupe: Mutex::default(), deliveries: Deliveries::default() }
@@ -156,54 +187,91 @@ impl Hooks {
         self.deliveries.log(source, limit)
     }
 
-    /// Takes a whole request. What it refuses is noted only once [`Self::refused`] is told.
+    /// Takes a whole request of which nothing has to be kept. What it refuses is noted only once [`Self::refused`] is told.
     pub fn receive(&self, source: &SourceName, headers: &HeaderMap, body: &[u8]) -> HookOutcome {
-        let Some(endpoint) = self.endpoints.get(source) else {
-            return HookOutcome::Refused(Refusal::UnknownSource);
+        match self.prove(source, headers, body) {
+            Ok(proven) => self.settle(source, proven, Ok(())),
+            Err(refusal) => HookOutcome::Refused(refusal),
+        }
+    }
+
+    /// Checks and reads a whole request.
+    pub fn prove(&self, source: &SourceName, headers: &HeaderMap, body: &[u8]) -> Result<Proven, Refusal> {
+        let Some(Endpoint { webhook, .. }) = self.endpoints.get(source) else {
+            return Err(Refusal::UnknownSource);
         };
-        let Endpoint { webhook, .. } = endpoint;
         let request = Request { headers, body };
         let secrets = secrets(source, webhook);
         if secrets.is_empty() {
-            return HookOutcome::Refused(Refusal::NoSecret);
+            return Err(Refusal::NoSecret);
         }
         let at = now();
-        if let Err(error) = verify(webhook, request, &secrets, at) {
-            return HookOutcome::Refused(Refusal::Unproven(error));
-        }
-        let (meaning, event, id) = match parse(webhook.forge, request) {
-            Ok(told) => (self.judge(source, endpoint, &told), told.name, told.id),
-            Err(error) => {
-                tracing::warn!(%source, %error, "webhook refused");
-                (
-                    Meaning::new(HookOutcome::Refused(Refusal::Malformed), error.to_string()),
-                    String::new(),
-                    None,
-                )
-            }
+        verify(webhook, request, &secrets, at).map_err(Refusal::Unproven)?;
+        parse(webhook.forge, request).map(|told| Proven { at, told }).map_err(|error| {
+            tracing::warn!(%source, %error, "webhook refused");
+            let meaning = Meaning::new(HookOutcome::Refused(Refusal::Malformed), error.to_string());
+            self.note(source, webhook.forge, (at, String::new(), None), meaning);
+            Refusal::Malformed
+        })
+    }
+
+    /// Lets follow what follows from a proven request. `kept` says whether what it tells of a pull request was kept, or why not: then it
+    /// is refused and not remembered, so that it can come again. A look costs nothing and follows all the same.
+    pub fn settle(&self, source: &SourceName, proven: Proven, kept: Result<(), String>) -> HookOutcome {
+        let Some(endpoint) = self.endpoints.get(source) else {
+            return HookOutcome::Refused(Refusal::UnknownSource);
         };
-        let Meaning { outcome, why, hinted } = meaning;
+        let Proven { at, told } = proven;
+        let mut meaning = meaning(&told.event, &endpoint.follows);
+        if let Some(suspended) = &*endpoint.suspended.borrow()
+            && matches!(meaning.outcome, HookOutcome::Accepted(_))
+        {
+            let why = format!("{}; the source is {}", meaning.why, suspended.sentence(source.as_str()));
+            meaning = Meaning::new(HookOutcome::Suspended, why);
+        }
+        let looks = matches!(meaning.outcome, HookOutcome::Accepted(_));
+        let meaning = match kept {
+            Err(why) => {
+                tracing::warn!(%source, %why, "what a webhook tells of a pull request could not be kept");
+                let refused = HookOutcome::Refused(Refusal::NotKept);
+                Meaning { outcome: refused, why: format!("{}: not kept: {why}", meaning.why), ..meaning }
+            }
+            Ok(()) if looks => self.judge(source, meaning, told.id.as_deref()),
+            Ok(()) => meaning,
+        };
+        let outcome = meaning.outcome.clone();
+        if looks && outcome != HookOutcome::Duplicate {
+            endpoint.hint.send(Trigger::Webhook);
+        }
+        self.note(source, endpoint.webhook.forge, (at, told.name, told.id), meaning);
+        outcome
+    }
+
+    /// Keeps what became of a proven request, for people.
+    fn note(
+        &self,
+        source: &SourceName,
+        forge: Forge,
+        (at, event, id): (Timestamp, String, Option<String>),
+        Meaning { outcome, why, hinted }: Meaning,
+    ) {
+        let refused = matches!(outcome, HookOutcome::Refused(_));
         let delivery = Delivery {
             at,
             source: source.to_string(),
-            forge: webhook.forge.name().to_owned(),
+            forge: forge.name().to_owned(),
             event,
             id,
-            outcome: if matches!(outcome, HookOutcome::Refused(_)) { "refused" } else { outcome.name() }
-                .to_owned(),
+            outcome: if refused { "refused" } else { outcome.name() }.to_owned(),
             why,
             hinted,
         };
         self.deliveries.note(source, delivery);
-        if matches!(outcome, HookOutcome::Accepted(_)) {
-            endpoint.hint.send(Trigger::Webhook);
-        }
-        outcome
     }
 
     /// Notes a request that was refused; what was proven is noted already.
     pub fn refused(&self, source: Option<&SourceName>, refusal: Refusal) {
-        if refusal == Refusal::Malformed {
+        if matches!(refusal, Refusal::Malformed | Refusal::NotKept) {
             return;
         }
         let forge = source.and_then(|source| self.forge(source)).map(|forge| forge.name().to_owned());
@@ -225,12 +293,9 @@ impl Hooks {
         }
     }
 
-    fn judge(&self, source: &SourceName, endpoint: &Endpoint, told: &Told) -> Meaning {
-        let meaning = meaning(&told.event, &endpoint.follows);
-        let Some(id) = &told.id else { return meaning };
-        if !matches!(meaning.outcome, HookOutcome::Accepted(_)) {
-            return meaning;
-        }
+    /// Finds out whether what would make the source be looked at was here before.
+    fn judge(&self, source: &SourceName, meaning: Meaning, id: Option<&str>) -> Meaning {
+        let Some(id) = id else { return meaning };
         // With the branches, since GitLab gives one id to all that one request causes.
         let key = format!("{id} {}", meaning.hinted.join(" "));
         let mut dedupe = self.dedupe.lock().unwrap_or_else(PoisonError::into_inner);
@@ -272,7 +337,7 @@ fn meaning(event: &Event, followed: &[Follow]) -> Meaning {
         }
         Event::Pull(pull) => {
             let what = format!("pull request {} into {}: {}", pull.number, clip(&pull.base), pull.action);
-            irrelevant(format!("{what}; only a merge moves a branch"))
+            irrelevant(format!("{what}; it is kept, and only a merge moves a branch"))
         }
         Event::Moved => look(News::Commit, "something moved".to_owned(), names(followed)),
         Event::Published { artifact } => {

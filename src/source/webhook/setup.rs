@@ -20,7 +20,7 @@ pub fn setup(forge: Forge) -> Setup {
         Forge::GitHub => of(
             "repository → Settings → Webhooks → Add webhook",
             "*Secret*",
-            "*Let me select*: Pushes, Pull requests",
+            "*Let me select*: Pushes, Pull requests, Pull request reviews",
         ),
         Forge::GitLab => of(
             "project → Settings → Webhooks → Add new webhook",
@@ -30,17 +30,17 @@ pub fn setup(forge: Forge) -> Setup {
         Forge::Gitea => of(
             "repository → Settings → Webhooks → Add webhook → Gitea or Forgejo",
             "*Secret*",
-            "*Custom events*: Push, Pull Request, Pull Request Synchronized, Pull Request Labeled",
+            "*Custom events*: Push, Pull Request, Pull Request Synchronized, Pull Request Labeled, Pull Request Reviewed",
         ),
         Forge::BitbucketCloud => of(
             "Repository settings → Webhooks → Add webhook",
             "*Secret*",
-            "Repository: Push; Pull request: Created, Updated, Merged, Declined",
+            "Repository: Push; Pull request: Created, Updated, Approved, Approval removed, Changes Request created, Changes Request removed, Merged, Declined",
         ),
         Forge::BitbucketDataCenter => of(
             "Repository settings → Webhooks → Create webhook",
             "*Secret*",
-            "Repository: Push; Pull request: Opened, Source branch updated, Merged, Declined, Deleted",
+            "Repository: Push; Pull request: Opened, Source branch updated, Approved, Unapproved, Needs work, Merged, Declined, Deleted",
         ),
         Forge::Generic => of(
             "whoever sends it",

@@ -3,8 +3,9 @@
 use http::{HeaderMap, HeaderName};
 use proptest::prelude::*;
 
-use super::event::{Action, Event, PullRequest, Pushed};
+use super::event::{Event, Pushed};
 use super::*;
+use crate::model::pull::{Action, PullRequest};
 
 /// Makes headers of literals.
 pub(super) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -23,33 +24,43 @@ pub(super) fn pushed_refs(branches: &[&str], tags: &[&str]) -> Event {
     Event::Push(Pushed { branches: names(branches), tags: names(tags) })
 }
 
-/// The pull request that the forges' tests tell of.
+/// The pull request that the forges' tests tell of, without a time, a state, a title or an author.
 pub(super) fn pull(number: u64, action: Action, labels: &[&str]) -> Event {
-    Event::Pull(PullRequest {
+    Event::Pull(Box::new(PullRequest {
         number,
         action,
+        at: None,
+        state: None,
+        title: None,
+        author: None,
         base: "main".to_owned(),
         head: Some("topic".to_owned()),
         commit: Some("1b".to_owned()),
         labels: labels.iter().map(ToString::to_string).collect(),
-    })
+        review: None,
+    }))
 }
 
 /// Every event that is read, of every forge.
-const READ: [(Forge, &str, &str); 17] = [
+const READ: [(Forge, &str, &str); 22] = [
     (Forge::GitHub, "x-github-event", "push"),
     (Forge::GitHub, "x-github-event", "pull_request"),
+    (Forge::GitHub, "x-github-event", "pull_request_review"),
     (Forge::Gitea, "x-gitea-event", "push"),
     (Forge::Gitea, "x-forgejo-event", "pull_request"),
+    (Forge::Gitea, "x-gitea-event", "pull_request_approved"),
+    (Forge::Gitea, "x-forgejo-event", "pull_request_rejected"),
     (Forge::GitLab, "x-gitlab-event", "Push Hook"),
     (Forge::GitLab, "x-gitlab-event", "Merge Request Hook"),
     (Forge::BitbucketCloud, "x-event-key", "repo:push"),
     (Forge::BitbucketCloud, "x-event-key", "pullrequest:created"),
     (Forge::BitbucketCloud, "x-event-key", "pullrequest:updated"),
     (Forge::BitbucketCloud, "x-event-key", "pullrequest:fulfilled"),
+    (Forge::BitbucketCloud, "x-event-key", "pullrequest:approved"),
     (Forge::BitbucketDataCenter, "x-event-key", "repo:refs_changed"),
     (Forge::BitbucketDataCenter, "x-event-key", "pr:opened"),
     (Forge::BitbucketDataCenter, "x-event-key", "pr:merged"),
+    (Forge::BitbucketDataCenter, "x-event-key", "pr:reviewer:approved"),
     (Forge::BitbucketDataCenter, "x-event-key", "pr:declined"),
     (Forge::CdEvents, "content-type", "application/json"),
     (Forge::CdEvents, "content-type", "application/cloudevents+json"),

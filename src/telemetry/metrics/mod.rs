@@ -15,7 +15,7 @@ pub use hook::HookMetrics;
 pub use queue::{QueueMetrics, Stage};
 pub use registrar::Described;
 pub use release::ReleaseMetrics;
-pub use source::SourceMetrics;
+pub use source::{SourceMetrics, SourceStands};
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};

@@ -46,6 +46,16 @@ fn filled() -> Metrics {
     metrics.releases.push_to_applied(&key().environment, second);
     metrics.sources.succeeded(&source, "changed", 1000, jiff::Timestamp::UNIX_EPOCH);
     metrics.sources.failed(&source);
+    let at = Some(jiff::Timestamp::UNIX_EPOCH);
+    let stands = SourceStands {
+        last_look: at,
+        last_change: at,
+        last_webhook: at,
+        problems: Some(0),
+        interval: Some(60),
+        ..SourceStands::default()
+    };
+    metrics.sources.stand([(&source, stands)]);
     metrics.hooks.request(Some(&source), "gitea", "accepted");
     metrics.queue.depth(3);
     metrics.queue.pass("ok", second);

@@ -13,6 +13,8 @@ mod lost_record;
 mod modes;
 mod no_help;
 mod process;
+mod pulls;
 mod repository;
+mod suspension;
 mod webhooks;
 mod world;

@@ -10,7 +10,7 @@ use super::world::{SECRET, Setup, World, declaration};
 
 const PUSH: &str = r#"{"ref":"refs/heads/main"}"#;
 
-fn sign(secret: &str, body: &str) -> String {
+pub fn sign(secret: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body.as_bytes());
     hex::encode(mac.finalize().into_bytes())
