@@ -7,6 +7,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use idp::cli::connect::Scope;
 use idp::cli::demo::DemoArgs;
+use idp::cli::hook::{self, HookArgs};
 use idp::cli::validate::ValidateArgs;
 use idp::cli::{
     CliError, Exit, Global, Output, command, completions, crd, deliveries, demo, explain, pulls, schema,
@@ -133,10 +134,12 @@ enum Sources {
         #[arg(long, value_name = "TEXT", default_value = "")]
         reason: String,
     },
-    /// Say what to enter in the forge, so that it calls the daemon
+    /// Say what to enter in the forge, so that it calls the daemon; with --create, enter it there
     Hook {
         /// The source, as the configuration names it
         source: SourceName,
+        #[command(flatten)]
+        hook: HookArgs,
     },
 }
 
@@ -205,7 +208,10 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
             Some(Sources::Resume { source, reason }) => {
                 suspended(global, output, source, (false, reason)).await
             }
-            Some(Sources::Hook { source }) => sources_live::hook(daemon, source, output).await,
+            Some(Sources::Hook { source, hook }) if hook.create => {
+                hook::create(daemon, source, hook, output).await
+            }
+            Some(Sources::Hook { source, .. }) => sources_live::hook(daemon, source, output).await,
         },
         Verb::Pulls { source } => {
             pulls::run(&Scope::of(global).await?, output, &global.home_namespace, source.as_ref()).await

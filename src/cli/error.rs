@@ -87,6 +87,15 @@ pub enum CliError {
         #[source]
         source: Box<reqwest::Error>,
     },
+    /// The forge gives no usable answer.
+    #[error("{what}")]
+    Forge {
+        /// What we were doing.
+        what: String,
+        /// What the client says.
+        #[source]
+        source: Box<reqwest::Error>,
+    },
     /// Something else answers there, or the daemon answers strangers.
     #[error("{0} does not answer as a daemon does to who asks from its own machine")]
     NotADaemon(String),
@@ -176,6 +185,7 @@ impl CliError {
             Self::Daemon { .. } | Self::NotADaemon(_) => {
                 "name its address with --daemon; to one in a cluster, forward its port first with `kubectl port-forward`".into()
             }
+            Self::Forge { .. } => "check that the forge is reachable from here, and its address in the configuration".into(),
             Self::NotConfigured(_) => "idp sources names them all; a source without `webhook` is only polled".into(),
             Self::Unreadable { .. } => {
                 "run the same version as the daemon; if somebody wrote it by hand, remove it".into()

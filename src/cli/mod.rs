@@ -2,7 +2,7 @@
 //!
 //! In: typed arguments, `Release` objects and what they name, read through the Kubernetes API. Out: text on stdout (table, JSON or
 //! YAML), what went wrong on stderr, an exit code. What is printed is made by pure functions; `connect` is the only door to a
-//! cluster, `daemon` asks a daemon. May use: the pure rooms and a Kubernetes client; writes nothing but `spec.commands` of a Release
+//! cluster, `daemon` asks a daemon, `hook` a forge. May use: the pure rooms and a Kubernetes client; writes nothing but `spec.commands` of a Release
 //! and the suspensions of sources.
 //!
 //! Exit codes: 0 as asked; 1 the answer is bad news (rolled back, failed, aborted, refused); 2 asked wrongly; 3 the cluster or the
@@ -18,6 +18,7 @@ pub mod demo;
 pub mod error;
 pub mod explain;
 pub mod fleet;
+pub mod hook;
 pub mod output;
 pub mod pulls;
 pub mod schema;
@@ -123,6 +124,18 @@ pub struct Global {
         value_name = "WHEN"
     )]
     pub color: Colour,
+}
+
+/// Writes an error with its causes, each after a colon.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// The room's only look at the wall clock.

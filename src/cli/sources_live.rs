@@ -42,12 +42,16 @@ struct Asked {
     asked: bool,
 }
 
+/// Asks the daemon for one source.
+pub(super) async fn find(daemon: &Url, source: &SourceName) -> Result<SourceSeen, CliError> {
+    let list: SourceList = daemon::get(daemon, PAGE, &[], "its sources").await?;
+    let found = list.sources.into_iter().find(|seen| seen.name == *source);
+    found.ok_or_else(|| CliError::NotConfigured(format!("no source {source} in the configuration")))
+}
+
 /// Prints what to enter in the forge of a source, so that it calls.
 pub async fn hook(daemon: &Url, source: &SourceName, output: &Output) -> Result<Exit, CliError> {
-    let list: SourceList = daemon::get(daemon, PAGE, &[], "its sources").await?;
-    let Some(seen) = list.sources.into_iter().find(|seen| seen.name == *source) else {
-        return Err(CliError::NotConfigured(format!("no source {source} in the configuration")));
-    };
+    let seen = find(daemon, source).await?;
     let forge = seen.webhook.as_ref().map(|webhook| webhook.forge.as_str());
     let forge = forge.and_then(|name| Forge::ALL.into_iter().find(|forge| forge.name() == name));
     let (Some(webhook), Some(forge)) = (seen.webhook, forge) else {

@@ -15,6 +15,7 @@ pub mod census;
 mod daemon;
 mod events;
 pub mod ground;
+mod hook;
 mod kill;
 mod outage;
 mod proxy;
