@@ -15,8 +15,8 @@ use crate::config::Forge;
 use crate::http::sources::{SourceList, SourceSeen, WebhookSeen};
 use crate::model::duration;
 use crate::model::name::SourceName;
-use crate::source::Pace;
 use crate::source::webhook::{Setup, setup};
+use crate::source::{Pace, PauseWhy};
 
 const PAGE: &str = "/api/v1/sources";
 
@@ -125,7 +125,7 @@ fn row(seen: &SourceSeen, now: Timestamp) -> Vec<Cell> {
     let ago = |at: Timestamp| format!("{} ago", duration::rough(now.duration_since(at).unsigned_abs()));
     let state = match (seen.up, status.map(|status| status.problem_count)) {
         _ if seen.suspended.is_some() => Cell::new("suspended").tone(Tone::Busy),
-        _ if seen.paused.is_some() => Cell::new("left alone").tone(Tone::Busy),
+        _ if seen.paused.is_some() => Cell::new("waits").tone(Tone::Busy),
         (None, _) => Cell::new("not looked at yet").tone(Tone::Busy),
         (Some(false), _) => Cell::new("no answer").tone(Tone::Bad),
         (Some(true), Some(1)) => Cell::new("1 problem").tone(Tone::Bad),
@@ -163,7 +163,11 @@ fn resting(seen: &SourceSeen, now: Timestamp) -> Option<String> {
     }
     seen.paused.as_ref().map(|paused| {
         let left = duration::rough(paused.until.duration_since(now).unsigned_abs());
-        format!("{} asked to be left alone: {name} is not looked at for {left}", clean(&paused.host))
+        let why = match paused.why {
+            PauseWhy::Asked => "asked to be left alone",
+            PauseWhy::Budget => "had its requests of a minute",
+        };
+        format!("{} {why}: {name} is not looked at for {left}", clean(&paused.host))
     })
 }
 
@@ -209,7 +213,7 @@ mod tests {
             seen(json!({"name": "shut", "up": false, "status": status(json!([])),
                 "webhook": {"forge": "github", "path": "/hooks/shut", "turned_away": "the signature does not match"}})),
             seen(json!({"name": "slow", "up": false, "status": status(json!([])),
-                "paused": {"host": "git.example.com:443", "until": "2026-01-01T12:30:00Z"}})),
+                "paused": {"host": "git.example.com:443", "until": "2026-01-01T12:30:00Z", "why": "asked"}})),
             seen(json!({"name": "stop", "up": true, "status": status(json!([])),
                 "suspended": {"who": "ann", "why": "audit", "at": "2026-01-01T11:00:00Z"}})),
             seen(json!({"name": "web", "up": true, "status": status(problem)})),
@@ -224,7 +228,7 @@ mod tests {
         api     main    0123456789  10s ago  10m    2h ago   1      2         1h ago        fine
         new     -       -           -        -      -        -      -         never called  not looked at yet
         shut    main    0123456789  10s ago  -      2h ago   1      2         never called  no answer
-        slow    main    0123456789  10s ago  -      2h ago   1      2         none          left alone
+        slow    main    0123456789  10s ago  -      2h ago   1      2         none          waits
         stop    main    0123456789  10s ago  -      2h ago   1      2         none          suspended
         web     main    0123456789  10s ago  -      2h ago   1      2         none          1 problem
 

@@ -165,8 +165,27 @@ pub(super) fn platform(mut section: Section<'_>, base: &Path) -> Platform {
         inner.finish();
     }
     let (credentials, route) = access::platform(&mut section, base);
+    let hosts = hosts(&mut section);
     section.finish();
-    Platform { image, registries, credentials, route }
+    Platform { image, registries, credentials, route, hosts }
+}
+
+fn hosts(section: &mut Section<'_>) -> BTreeMap<String, u32> {
+    let mut hosts = BTreeMap::new();
+    for mut inner in section.sections("hosts") {
+        let host = inner.required("host", "write for example host: git.example.com", host);
+        if inner.node("requests_per_minute").is_none() {
+            inner.missing("requests_per_minute", "write for example requests_per_minute: 300");
+        }
+        let requests = inner.number("requests_per_minute", 1..=1_000_000, 60_000);
+        if let Some(host) = host
+            && hosts.insert(host.value, requests).is_some()
+        {
+            inner.problem(host.at, "host", "this host stands here twice");
+        }
+        inner.finish();
+    }
+    hosts
 }
 
 fn host(text: &str) -> Result<String, String> {

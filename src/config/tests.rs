@@ -314,3 +314,19 @@ fn a_source_and_an_environment_say_what_they_follow() {
     let found = problems(twice).join("\n");
     assert!(found.contains("environments[0].branch: ref says what is followed as well"), "{found}");
 }
+
+#[test]
+fn a_host_has_a_budget_that_is_written_out() {
+    let with = |hosts: &str| parse(&format!("{SMALL}\nplatform: {{hosts: {hosts}}}\n"), Path::new("/"));
+    let budgets = with("[{host: git.example.com, requests_per_minute: 300}]").unwrap().platform.hosts;
+    assert_eq!(budgets.get("git.example.com"), Some(&300));
+    for (hosts, part) in [
+        ("[{host: a}]", "write for example requests_per_minute: 300"),
+        ("[{host: a, requests_per_minute: 0}]", "0 is outside of 1 to 1000000"),
+        ("[{host: https://a, requests_per_minute: 1}]", "without https://"),
+        ("[{host: a, requests_per_minute: 1}, {host: a, requests_per_minute: 2}]", "stands here twice"),
+    ] {
+        let errors = with(hosts).unwrap_err().to_string();
+        assert!(errors.contains(part), "{hosts}: {errors}");
+    }
+}

@@ -127,6 +127,8 @@ pub struct Platform {
     pub credentials: Vec<SharedProof>,
     /// The way that requests of sources take that name no other.
     pub route: Route,
+    /// Requests a minute of repositories' hosts, by name or by name and port; 1 to 1,000,000.
+    pub hosts: BTreeMap<String, u32>,
 }
 
 /// An image registry.

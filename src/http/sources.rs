@@ -11,7 +11,7 @@ use super::{HttpState, Peer, is_near};
 use crate::model::name::SourceName;
 use crate::model::suspension::Suspended;
 use crate::source::webhook::Hooks;
-use crate::source::{Pace, SourceStatus, Trigger};
+use crate::source::{Pace, PauseWhy, SourceStatus, Trigger};
 
 /// A source as the daemon sees it now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct SourceSeen {
     /// Who suspended it, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<Suspended>,
-    /// That its host asked to be left alone, if it is.
+    /// That its host is not asked now, if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
     /// Why a look last failed, since the daemon started; it may have been mended since.
@@ -57,13 +57,15 @@ impl SourceSeen {
     }
 }
 
-/// A host that is left alone because it asked for that.
+/// A host that is not asked now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paused {
     /// Its name and port.
     pub host: String,
     /// Until when.
     pub until: Timestamp,
+    /// Why.
+    pub why: PauseWhy,
 }
 
 /// Why a look failed.

@@ -143,7 +143,7 @@ impl Daemon {
         let shared = Shared {
             hints: Hints::new(config.sources.keys().cloned()),
             suspensions: suspensions(&driver, &tasks, &shutdown).await?,
-            hosts: source::Hosts::default(),
+            hosts: source::Hosts::new(config.platform.hosts.clone()),
         };
         let reports = sources(&supervisor, &config, &shared);
         supervisor.spawn("reports", heads(Arc::clone(&driver), reports));

@@ -93,7 +93,11 @@ fn seen(driver: Arc<Driver>, shared: Shared) -> impl Fn() -> Vec<SourceSeen> + S
             let pause =
                 driver.config.sources.get(&seen.name).and_then(|source| shared.hosts.pause(&source.url));
             seen.paused = pause.and_then(|pause| {
-                Some(Paused { until: clock::now().checked_add(pause.left).ok()?, host: pause.host })
+                Some(Paused {
+                    until: clock::now().checked_add(pause.left).ok()?,
+                    host: pause.host,
+                    why: pause.why,
+                })
             });
         }
         sources

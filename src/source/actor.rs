@@ -135,7 +135,7 @@ impl SourceLoop {
         let trigger = self.hint.take().map_or(trigger, |later| later.max(trigger));
         let looked = self.read(reader, permit, trigger, stop).await;
         if let (Some(place), Some(looked)) = (place, &looked) {
-            place.leave(looked.word);
+            place.leave(looked.word, looked.report.stats.requests);
         }
         looked
     }

@@ -60,7 +60,7 @@ pub use actor::SourceLoop;
 pub use auth::{AuthError, Clients, ShownKey};
 pub use error::{Cause, GitError};
 pub use hint::{Hint, Hints};
-pub use poll::{Hosts, Pause};
+pub use poll::{Hosts, Pause, PauseWhy};
 pub use report::{
     Compose, Declare, DeclareRequest, Declared, LookStats, Pace, Refused, Render, RenderAnswer,
     RenderRequest, SourceReport, SourceStatus, Trigger,

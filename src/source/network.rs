@@ -52,6 +52,7 @@ struct Told {
     lists: bool,
     greeting: Vec<u8>,
     error: Option<GitError>,
+    spent: Option<Duration>,
 }
 
 impl Network {
@@ -94,6 +95,11 @@ impl Network {
     /// Bytes of bodies received so far.
     pub(super) fn bytes(&self) -> u64 {
         self.told().bytes
+    }
+
+    /// How long the server may not be asked any more, as the last answer said.
+    pub(super) fn spent(&self) -> Option<Duration> {
+        self.told().spent
     }
 
     /// Tells whether gix found that the server lists refs by protocol v2.
@@ -204,6 +210,7 @@ impl Network {
             response = self.once(pass, again).await?;
         }
         if response.status().is_success() {
+            self.told().spent = super::poll::spent(response.headers());
             return Ok(response);
         }
         Err(refused(response.status().as_u16(), response.headers(), pass.proves()))
@@ -233,7 +240,7 @@ pub(super) fn unreachable(error: reqwest::Error) -> GitError {
 
 /// Turns a status that is no success into its error.
 pub(super) fn refused(status: u16, headers: &HeaderMap, authorized: bool) -> GitError {
-    let after = retry_after(headers);
+    let after = retry_after(headers).or_else(|| super::poll::spent(headers));
     match status {
         401 if authorized => GitError::Unauthorized("it does not take these credentials"),
         401 => GitError::Unauthorized("it wants credentials: write credentials.token_file"),
@@ -309,10 +316,15 @@ mod tests {
     #[test]
     fn a_status_says_what_is_wrong() {
         let later = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("7"))]);
+        let none_left = HeaderMap::from_iter([
+            (HeaderName::from_static("x-ratelimit-remaining"), HeaderValue::from_static("0")),
+            (HeaderName::from_static("x-ratelimit-reset"), HeaderValue::from_static("60")),
+        ]);
         for (status, headers, expected) in [
             (401, &later, "401: it wants credentials"),
             (403, &HeaderMap::new(), "may not read it"),
             (403, &later, "left alone for a while (403)"),
+            (403, &none_left, "left alone for a while (403)"),
             (404, &later, "no repository"),
             (429, &HeaderMap::new(), "left alone for a while (429)"),
             (503, &HeaderMap::new(), "answers 503"),

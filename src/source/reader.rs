@@ -147,7 +147,7 @@ impl Reader {
         stats.fetches = network.fetches;
         stats.requests = network.requests();
         stats.bytes = network.bytes();
-        let word = Word::of(failed.as_ref());
+        let word = Word::of(failed.as_ref(), network.spent());
         let trouble = failed.map(|error| self.trouble(&error));
         let report = self.report(trouble.as_deref(), trigger, stats);
         Looked { report, moved: before != self.heads(), word }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
+use super::budget::{Budget, DEFAULT};
 use crate::config::RepoUrl;
 use crate::model::duration::doubled;
 use crate::source::error::GitError;
@@ -23,6 +25,8 @@ const ASKED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hour
 pub(in crate::source) enum Word {
     /// It answered.
     Answered,
+    /// It answered, and that was the last time that it does before so long.
+    Spent(Duration),
     /// It wants to be left alone, for as long as it says.
     LeaveAlone(Option<Duration>),
     /// It did not answer, or not in time.
@@ -32,15 +36,15 @@ pub(in crate::source) enum Word {
 }
 
 impl Word {
-    /// Reads it from how a look ended.
-    pub(in crate::source) fn of(failed: Option<&GitError>) -> Self {
+    /// Reads it from how a look ended, and from what the server said of how much it may still be asked.
+    pub(in crate::source) fn of(failed: Option<&GitError>, spent: Option<Duration>) -> Self {
         match failed {
             Some(GitError::Throttled { after, .. }) => Self::LeaveAlone(*after),
             Some(GitError::Unreachable(_) | GitError::TimedOut(_)) => Self::Silent,
             Some(GitError::Stopped | GitError::Secret(_) | GitError::Auth(_) | GitError::Cache(_)) => {
                 Self::Nothing
             }
-            _ => Self::Answered,
+            _ => spent.map_or(Self::Answered, Self::Spent),
         }
     }
 }
@@ -56,9 +60,10 @@ enum Entry {
 }
 
 /// What is known of a host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     running: usize,
+    budget: Budget,
     /// Until when it is left alone.
     until: Option<Instant>,
     /// How often in a row it wanted that.
@@ -68,17 +73,35 @@ struct State {
 }
 
 impl State {
+    fn new(per_minute: u32) -> Self {
+        Self { running: 0, budget: Budget::new(per_minute), until: None, refusals: 0, silent: false }
+    }
+
+    /// Returns why no look may begin now, and for how long.
+    fn pause(&mut self, now: Instant) -> Option<(Duration, PauseWhy)> {
+        let asked = self.until.and_then(|until| until.checked_duration_since(now)).unwrap_or_default();
+        if !asked.is_zero() {
+            return Some((asked, PauseWhy::Asked));
+        }
+        self.budget.wait(now).map(|wait| (wait, PauseWhy::Budget))
+    }
+
     /// Lets a look begin. After a pause one goes first: the host may not be done with us. One that does not answer keeps one look
     /// waiting, not many: they are bounded over all hosts.
     fn enter(&mut self, now: Instant) -> Entry {
         if let Some(until) = self.until.filter(|until| now < *until) {
             return Entry::At(until);
         }
+        if let Some(wait) = self.budget.wait(now) {
+            return Entry::At(now + wait);
+        }
         let places = if self.refusals > 0 || self.silent { 1 } else { PLACES };
         if self.running >= places {
             return Entry::Later;
         }
         self.running += 1;
+        // What more it needs is known at its end.
+        self.budget.spend(1);
         Entry::Now
     }
 
@@ -98,6 +121,12 @@ impl State {
                 }
                 self.refusals = self.refusals.saturating_add(1);
                 Some(wait)
+            }
+            // Nothing was refused: all may go on at once when it is over.
+            Word::Spent(left) => {
+                (self.refusals, self.silent) = if paused { (self.refusals, self.silent) } else { (0, false) };
+                self.until = self.until.max(Some(now + left.clamp(ASKED.0, ASKED.1)));
+                None
             }
             // An answer to a look that began before the pause says nothing about its end.
             Word::Answered if !paused => {
@@ -124,9 +153,10 @@ pub(in crate::source) struct Host {
 }
 
 impl Host {
-    fn new(name: String) -> Self {
+    fn new(name: String, per_minute: u32) -> Self {
         let places = Arc::new(Semaphore::new(PLACES));
-        Self { name, places, state: Mutex::default(), left: Notify::new() }
+        let state = Mutex::new(State::new(per_minute));
+        Self { name, places, state, left: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -141,7 +171,9 @@ impl Host {
             let left = self.left.notified();
             let entry = self.state().enter(Instant::now());
             match entry {
-                Entry::Now => return Place { host: self.clone(), word: Word::Nothing, _permit: permit },
+                Entry::Now => {
+                    return Place { host: self.clone(), word: Word::Nothing, requests: 0, _permit: permit };
+                }
                 Entry::At(until) => sleep_until(until).await,
                 Entry::Later => left.await,
             }
@@ -149,13 +181,25 @@ impl Host {
     }
 }
 
-/// That a host is left alone.
+/// That a host is not asked now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
     /// Its name and port.
     pub host: String,
     /// For how long from now.
     pub left: Duration,
+    /// Why.
+    pub why: PauseWhy,
+}
+
+/// Why a host is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseWhy {
+    /// It wants to be left alone.
+    Asked,
+    /// It had the requests of a minute that the configuration grants it.
+    Budget,
 }
 
 /// A look's place at a host, until it is dropped.
@@ -163,19 +207,24 @@ pub struct Pause {
 pub(in crate::source) struct Place {
     host: Arc<Host>,
     word: Word,
+    requests: u64,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Place {
-    /// Ends the look with what it says about the host.
-    pub(in crate::source) fn leave(mut self, word: Word) {
-        self.word = word;
+    /// Ends the look with what it says about the host, and with how many requests it took.
+    pub(in crate::source) fn leave(mut self, word: Word, requests: u64) {
+        (self.word, self.requests) = (word, requests);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let pause = self.host.state().leave(self.word, Instant::now());
+        let pause = {
+            let mut state = self.host.state();
+            state.budget.spend(self.requests.saturating_sub(1));
+            state.leave(self.word, Instant::now())
+        };
         if let Some(pause) = pause {
             let (host, seconds) = (&self.host.name, pause.as_secs());
             tracing::warn!(%host, seconds, "the host asks to be left alone: all sources on it wait");
@@ -186,29 +235,38 @@ impl Drop for Place {
 
 /// The hosts of all sources; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Hosts(Arc<Mutex<BTreeMap<String, Arc<Host>>>>);
+pub struct Hosts {
+    hosts: Arc<Mutex<BTreeMap<String, Arc<Host>>>>,
+    /// Requests a minute, by name or by name and port.
+    budgets: Arc<BTreeMap<String, u32>>,
+}
 
 impl Hosts {
-    /// Returns whether the host of a repository is left alone now, because it asked for that.
+    /// Begins with how many requests a minute some hosts get, by name or by name and port; the others get 60,000.
+    pub fn new(budgets: BTreeMap<String, u32>) -> Self {
+        Self { hosts: Arc::default(), budgets: Arc::new(budgets) }
+    }
+
+    /// Returns whether the host of a repository is not asked now, and why.
     pub fn pause(&self, repository: &RepoUrl) -> Option<Pause> {
         let host = self.of(repository)?;
-        let until = host.state().until?;
-        let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-        Some(Pause { host: host.name.clone(), left })
+        let (left, why) = host.state().pause(Instant::now())?;
+        Some(Pause { host: host.name.clone(), left, why })
     }
 
     /// Returns that of an address: name and port; a repository on this machine has none.
     pub(in crate::source) fn of(&self, url: &RepoUrl) -> Option<Arc<Host>> {
-        let name = match url {
+        let (host, port) = match url {
             RepoUrl::Local(_) => return None,
             RepoUrl::Http(url) => {
-                let port = url.port_or_known_default().unwrap_or_default();
-                format!("{}:{port}", url.host_str().unwrap_or_default())
+                (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
             }
-            RepoUrl::Ssh(url) => format!("{}:{}", url.host, url.port),
+            RepoUrl::Ssh(url) => (url.host.as_str(), url.port),
         };
-        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(hosts.entry(name.clone()).or_insert_with(|| Arc::new(Host::new(name))).clone())
+        let name = format!("{host}:{port}");
+        let budget = self.budgets.get(&name).or_else(|| self.budgets.get(host)).copied().unwrap_or(DEFAULT);
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(hosts.entry(name.clone()).or_insert_with(|| Arc::new(Host::new(name, budget))).clone())
     }
 }
 
@@ -230,7 +288,7 @@ mod tests {
             (vec![None; 12], vec![2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 300]),
             (vec![Some(30), None, Some(0), Some(86_400)], vec![30, 4, 1, 3_600]),
         ] {
-            let (mut state, mut at, mut waits) = (State::default(), now, Vec::new());
+            let (mut state, mut at, mut waits) = (State::new(DEFAULT), now, Vec::new());
             for word in words {
                 assert_eq!(state.enter(at), Entry::Now);
                 let wait = state.leave(Word::LeaveAlone(word.map(seconds)), at).unwrap();
@@ -245,7 +303,7 @@ mod tests {
     #[test]
     fn four_look_at_one_time_and_one_after_a_pause() {
         let now = Instant::now();
-        let mut state = State::default();
+        let mut state = State::new(DEFAULT);
         let enter = |state: &mut State, at| (0..6).filter(|_| state.enter(at) == Entry::Now).count();
         assert_eq!(enter(&mut state, now), 4);
         assert_eq!(state.leave(Word::LeaveAlone(Some(seconds(10))), now), Some(seconds(10)));
@@ -269,6 +327,30 @@ mod tests {
         assert_eq!(enter(&mut state, now + seconds(29)), 1);
         state.leave(Word::Answered, now + seconds(30));
         assert_eq!(enter(&mut state, now + seconds(30)), 4);
+    }
+
+    #[test]
+    fn who_answered_for_the_last_time_is_left_alone_and_then_asked_by_all() {
+        let (now, mut state) = (Instant::now(), State::new(DEFAULT));
+        assert_eq!(state.enter(now), Entry::Now);
+        assert_eq!(state.leave(Word::Spent(seconds(50)), now), None);
+        assert_eq!(state.pause(now + seconds(20)), Some((seconds(30), PauseWhy::Asked)));
+        assert_eq!(state.enter(now + seconds(49)), Entry::At(now + seconds(50)));
+        let later = now + seconds(50);
+        assert_eq!((0..6).filter(|_| state.enter(later) == Entry::Now).count(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_gets_the_requests_of_its_budget_and_looks_wait_visibly() {
+        let hosts = Hosts::new(BTreeMap::from([("git.example.com".to_owned(), 60)]));
+        let (url, start) = ("https://git.example.com/a", Instant::now());
+        for _ in 0..10 {
+            host(&hosts, url).enter().await.leave(Word::Answered, 7);
+        }
+        assert_eq!(start.elapsed(), seconds(4), "9 looks took 63 of 60, the tenth waits for one of its own");
+        let pause = pause_of(&hosts, url).unwrap();
+        assert_eq!((pause.why, pause.left), (PauseWhy::Budget, seconds(7)));
+        assert_eq!(pause_of(&hosts, "https://other.example.com/a"), None);
     }
 
     fn host(hosts: &Hosts, url: &str) -> Arc<Host> {
@@ -304,7 +386,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 running.fetch_sub(1, Ordering::SeqCst);
                 let refused = number == 0;
-                place.leave(if refused { Word::LeaveAlone(Some(seconds(60))) } else { Word::Answered });
+                place.leave(if refused { Word::LeaveAlone(Some(seconds(60))) } else { Word::Answered }, 1);
                 if refused {
                     let pause = pause_of(&other_end, "https://git.example.com/b").unwrap();
                     assert_eq!((pause.host.as_str(), pause.left), ("git.example.com:443", seconds(60)));

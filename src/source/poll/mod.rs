@@ -4,14 +4,17 @@
 //! In: the heads that are known, what looks found, the time. Out: the heads that a server lists now, the next look's time, a place at
 //! a host. What decides is pure.
 
+mod budget;
 mod host;
 mod listing;
+mod quota;
 mod schedule;
 #[cfg(test)]
 mod tests;
 
 pub(super) use host::{Host, Word};
-pub use host::{Hosts, Pause};
+pub use host::{Hosts, Pause, PauseWhy};
+pub(super) use quota::spent;
 pub(super) use schedule::{Due, Schedule, Seen};
 use url::Url;
 

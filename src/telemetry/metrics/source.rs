@@ -38,7 +38,7 @@ pub struct SourceStands {
     pub problems: Option<usize>,
     /// Seconds between two looks.
     pub interval: Option<u64>,
-    /// Its host asked to be left alone.
+    /// Its host is not asked now.
     pub paused: bool,
     /// Somebody suspended it.
     pub suspended: bool,
@@ -86,7 +86,7 @@ impl SourceMetrics {
             )?,
             paused: to.gauges(
                 "idp_source_paused",
-                "1 while the host of a source wants to be left alone, else 0.",
+                "1 while the host of a source is not asked, because it wants that or had its requests, else 0.",
                 &["source"],
             )?,
             suspended: to.gauges("idp_source_suspended", "1 if a source is suspended, else 0.", &["source"])?,
