@@ -16,6 +16,7 @@ mod template;
 mod tests;
 mod types;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -126,14 +127,15 @@ fn unreadable_keys(config: &Config) -> Vec<Problem> {
     let mut named: Vec<(String, &PathBuf)> = Vec::new();
     let platform = &config.platform;
     let shared = platform.credentials.iter().flat_map(|shared| shared.proof.files());
-    named.extend(shared.chain(platform.route.file()).map(|(what, file)| (format!("platform {what}"), file)));
+    let shared: Vec<_> = shared.chain(platform.route.file()).collect();
+    // What many sources share is told once.
+    let mut told: BTreeSet<&PathBuf> = shared.iter().map(|(_, file)| *file).collect();
+    named.extend(shared.into_iter().map(|(what, file)| (format!("platform {what}"), file)));
     for (name, source) in &config.sources {
         let keys = source.signatures.iter().flat_map(|signatures| &signatures.allowed);
         let keys = keys.map(|file| ("signatures.allowed", file));
-        let files = keys
-            .chain(source.access.files())
-            .filter(|(_, file)| !named.iter().any(|(_, known)| known == file));
-        named.extend(files.map(|(what, file)| (format!("sources {name} {what}"), file)).collect::<Vec<_>>());
+        let files = keys.chain(source.access.files()).filter(|(_, file)| told.insert(file));
+        named.extend(files.map(|(what, file)| (format!("sources {name} {what}"), file)));
     }
     let failed = named.into_iter().filter_map(|(field, file)| {
         // A folder can be opened, but not read.
@@ -152,8 +154,9 @@ fn unreadable_secrets(config: &Config) -> Vec<Problem> {
         );
     }
     let shared = config.platform.credentials.iter().filter_map(|shared| shared.proof.secret());
-    let shared = shared.chain(config.platform.route.secret());
-    named.extend(shared.map(|(what, secret)| (format!("platform {what}"), secret)));
+    let shared: Vec<_> = shared.chain(config.platform.route.secret()).collect();
+    let mut told: BTreeSet<&SecretRef> = shared.iter().map(|(_, secret)| *secret).collect();
+    named.extend(shared.into_iter().map(|(what, secret)| (format!("platform {what}"), secret)));
     for (name, source) in &config.sources {
         let hook = source.webhook.as_ref();
         let secrets = [
@@ -162,12 +165,8 @@ fn unreadable_secrets(config: &Config) -> Vec<Problem> {
             ("status", source.status.as_ref().map(|found| &found.token)),
         ];
         let secrets = secrets.into_iter().filter_map(|(what, secret)| Some((what, secret?)));
-        let secrets = secrets
-            .chain(source.access.secrets())
-            .filter(|(_, secret)| !named.iter().any(|(_, known)| known == secret));
-        let found: Vec<_> =
-            secrets.map(|(what, secret)| (format!("sources {name} {what}"), secret)).collect();
-        named.extend(found);
+        let secrets = secrets.chain(source.access.secrets()).filter(|(_, secret)| told.insert(secret));
+        named.extend(secrets.map(|(what, secret)| (format!("sources {name} {what}"), secret)));
     }
     for (property, secret) in config.kafka.iter().flat_map(|kafka| &kafka.secret_properties) {
         named.push((format!("kafka.secret_properties.{property}"), secret));
