@@ -20,7 +20,7 @@ const LINE_LIMIT: usize = 400;
 const LONGER: [(&str, &str); 0] = [];
 
 /// What reaches the world or the clock. A name that ends in `::` is a crate or a module, any other a word.
-const IMPURE: [&str; 20] = [
+const IMPURE: [&str; 21] = [
     "axum::",
     "gix::",
     "hyper::",
@@ -32,6 +32,7 @@ const IMPURE: [&str; 20] = [
     "rand::",
     "rdkafka::",
     "reqwest::",
+    "russh::",
     "tokio::",
     "tokio_util::",
     "tower::",
