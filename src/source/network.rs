@@ -13,7 +13,6 @@ use reqwest::header::{
 use reqwest::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
 use url::Url;
 
 use super::auth::{AuthError, Clients, Pass};

@@ -23,6 +23,8 @@ use crate::source::transport::{LIST_LIMIT, PACK_LIMIT};
 const LOGIN: Duration = Duration::from_secs(15);
 /// How long a server may be silent, as over HTTP.
 const SILENCE: Duration = Duration::from_secs(30);
+/// The shortest line of Git's protocol, in bytes.
+const LINE: u64 = 4;
 /// How much is kept of what the server says beside Git's words, in bytes.
 const SAID: usize = 200;
 
@@ -73,7 +75,7 @@ pub(super) fn open(url: &SshUrl, key: &SshKey, network: &Network) -> Result<(Inc
         received: 0,
         limit: LIST_LIMIT,
         said: Vec::new(),
-        spoke: false,
+        heard: 0,
         _handle: handle,
     };
     let conversation = Arc::new(Mutex::new(conversation));
@@ -141,8 +143,8 @@ struct Conversation {
     limit: u64,
     /// What the server says beside Git's words.
     said: Vec<u8>,
-    /// Git's program answered.
-    spoke: bool,
+    /// How much Git's program answered, in bytes.
+    heard: u64,
     /// The connection; it ends with this.
     _handle: Handle<Asked>,
 }
@@ -172,7 +174,7 @@ impl Conversation {
             let message = self.network.wait(SILENCE, async { Ok(read.wait().await) })?;
             match message {
                 Some(ChannelMsg::Data { data }) if !data.is_empty() => {
-                    self.spoke = true;
+                    self.heard += data.len() as u64;
                     self.network.count(&mut self.received, data.len(), self.limit)?;
                     return Ok(data);
                 }
@@ -182,8 +184,8 @@ impl Conversation {
                     self.said.extend_from_slice(data.get(..room).unwrap_or(&data));
                 }
                 Some(ChannelMsg::Failure) => return Err(self.ended("it does not run git-upload-pack")),
-                // What it says may come after the end of its words.
-                Some(ChannelMsg::Close) | None if !self.spoke => {
+                // What it says may come after the end of its words; and Gitea ends an empty line before it.
+                Some(ChannelMsg::Close) | None if self.heard < LINE => {
                     return Err(self.ended("it ended the session"));
                 }
                 Some(ChannelMsg::Close) | None => return Ok(Bytes::new()),

@@ -199,6 +199,8 @@ impl Handler for Client {
             Some(Fault::Silence) => {}
             Some(Fault::Says(text)) => {
                 tokio::spawn(async move {
+                    // As Gitea does.
+                    handle.data(channel, "\n").await.ok();
                     handle.extended_data(channel, 1, text.as_bytes().to_vec()).await.ok();
                     end(&handle, channel, 1).await;
                 });
