@@ -10,6 +10,7 @@ mod node;
 mod platform;
 mod reader;
 mod secret;
+mod size;
 mod sources;
 mod template;
 #[cfg(test)]
@@ -32,6 +33,11 @@ pub use types::{
 };
 
 use reader::{Problems, Section};
+
+/// What all mirrors together may take, in bytes, unless the file says otherwise.
+const DEFAULT_CACHE_LIMIT: u64 = 10 << 30;
+/// What the file may say.
+const CACHE_LIMITS: std::ops::RangeInclusive<u64> = 64 << 20..=16 << 40;
 
 /// Reads and checks a configuration file, and that the kubeconfig, every secret and every file of keys that it
 /// names can be read. Paths in it are relative to its folder.
@@ -75,6 +81,7 @@ fn read(mut section: Section<'_>, base: &Path) -> Option<Config> {
     });
     let log = section.parsed("log", log_format).map_or(LogFormat::Text, |found| found.value);
     let cache_dir = section.parsed("cache_dir", platform::not_empty).map(|found| base.join(found.value));
+    let cache_limit = section.parsed("cache_limit", |text| size::bytes(text, &CACHE_LIMITS));
     let cluster = section.section("cluster");
     if cluster.is_none() {
         section.missing("cluster", "write cluster: {in_cluster: true} or cluster: {kubeconfig: FILE}");
@@ -93,6 +100,7 @@ fn read(mut section: Section<'_>, base: &Path) -> Option<Config> {
         listen: listen.map_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080)), |found| found.value),
         log,
         cache_dir: cache_dir.unwrap_or_else(default_cache_dir),
+        cache_limit: cache_limit.map_or(DEFAULT_CACHE_LIMIT, |found| found.value),
         cluster: cluster?,
         environments,
         platform,

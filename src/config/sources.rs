@@ -185,18 +185,8 @@ fn signatures(mut section: Section<'_>, base: &Path) -> Signatures {
 }
 
 fn size(text: &str) -> Result<usize, String> {
-    let example = || format!("{text:?} is not a size: write for example 512KiB or 3MiB");
-    let (number, unit) = match (text.strip_suffix("KiB"), text.strip_suffix("MiB")) {
-        (Some(number), _) => (number, 1 << 10),
-        (_, Some(number)) => (number, 1 << 20),
-        _ => return Err(example()),
-    };
-    let bytes = number.trim().parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
-    match bytes {
-        None => Err(example()),
-        Some(bytes) if (1..=HIGHEST_BODY).contains(&bytes) => Ok(bytes),
-        Some(_) => Err(format!("{text} is outside of 1KiB to 25MiB")),
-    }
+    let bytes = super::size::bytes(text, &(1 << 10..=HIGHEST_BODY as u64))?;
+    usize::try_from(bytes).map_err(|error| error.to_string())
 }
 
 fn status(

@@ -25,6 +25,8 @@ pub struct Config {
     pub log: LogFormat,
     /// Where mirrors of repositories are kept; they may be deleted at any time.
     pub cache_dir: PathBuf,
+    /// What all mirrors together may take there, in bytes, 64 MiB to 16 TiB; over it the least recently changed ones go.
+    pub cache_limit: u64,
     /// The cluster.
     pub cluster: Cluster,
     /// The environments by name.

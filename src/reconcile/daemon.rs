@@ -145,8 +145,10 @@ impl Daemon {
             suspensions: suspensions(&driver, &tasks, &shutdown).await?,
             hosts: source::Hosts::new(config.platform.hosts.clone()),
         };
-        let reports = sources(&supervisor, &config, &shared);
-        supervisor.spawn("reports", heads(Arc::clone(&driver), reports));
+        let cache =
+            source::Cache::open(&config.cache_dir, config.cache_limit, config.sources.keys().cloned());
+        let reports = sources(&supervisor, &config, &shared, &cache);
+        supervisor.spawn("reports", heads(Arc::clone(&driver), reports, cache));
         supervisor.spawn("source statuses", super::sources::keep(Arc::clone(&driver), leadership.clone()));
         let queue_driver = Arc::clone(&driver);
         let stop = shutdown.clone();
@@ -259,9 +261,13 @@ async fn lead(driver: Arc<Driver>, requests: Requests, leadership: Leadership, s
 }
 
 /// Takes over what the sources report.
-async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>) {
+async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>, cache: source::Cache) {
     while let Some(report) = reports.recv().await {
         let metrics = &driver.reporter.metrics().sources;
+        // A look can cost other sources their mirrors.
+        if report.stats.fetches > 0 || !report.up || report.trigger == source::Trigger::Start {
+            cache.bytes().iter().for_each(|(source, bytes)| metrics.cached(source, *bytes));
+        }
         let moved = report.stats.fetches > 0 || report.stats.rendered > 0;
         if report.up {
             let result = if moved { "changed" } else { "unchanged" };
@@ -320,7 +326,12 @@ async fn suspensions(
     Ok(suspensions)
 }
 
-fn sources(supervisor: &Supervisor, config: &Arc<Config>, shared: &Shared) -> mpsc::Receiver<SourceReport> {
+fn sources(
+    supervisor: &Supervisor,
+    config: &Arc<Config>,
+    shared: &Shared,
+    cache: &source::Cache,
+) -> mpsc::Receiver<SourceReport> {
     let (sender, reports) = mpsc::channel(64);
     let clients = source::Clients::default();
     let permits = Arc::new(Semaphore::new(LOOKS));
@@ -332,7 +343,7 @@ fn sources(supervisor: &Supervisor, config: &Arc<Config>, shared: &Shared) -> mp
         let looper = SourceLoop {
             source: source.clone(),
             environments: environments.clone(),
-            cache_dir: config.cache_dir.clone(),
+            cache: cache.clone(),
             compose: compose(config),
             clients: clients.clone(),
             hosts: shared.hosts.clone(),

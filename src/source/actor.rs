@@ -1,7 +1,6 @@
 //! The loop of one source: idle, looking, or looking with another look already asked for. However many hints come during a look, one
 //! more look follows. After a failure the waits grow; a hint still looks at once, but not more often than four times a second.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::Clients;
+use super::cache::Cache;
 use super::error::Cause;
 use super::hint::Hint;
 use super::network::{LOOK_DEADLINE, Network};
@@ -32,8 +32,8 @@ pub struct SourceLoop {
     pub source: Source,
     /// Every environment of the platform.
     pub environments: Vec<Environment>,
-    /// Where mirrors are kept.
-    pub cache_dir: PathBuf,
+    /// Where the mirrors of all sources are kept.
+    pub cache: Cache,
     /// The two pure functions.
     pub compose: Compose,
     /// What all sources share to reach their repositories.
@@ -53,8 +53,7 @@ pub struct SourceLoop {
 impl SourceLoop {
     /// Runs until `stop`, or until nobody takes reports any more. Fails only if the source's globs do not compile.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Cause> {
-        let reader =
-            Reader::new(self.source.clone(), &self.environments, &self.cache_dir, self.compose.clone())?;
+        let reader = Reader::new(self.source.clone(), &self.environments, &self.cache, self.compose.clone())?;
         let reader = Arc::new(Mutex::new(reader));
         let host = self.hosts.of(&self.source.url);
         let mut schedule = Schedule::new(self.source.poll, host.is_none());

@@ -1,6 +1,7 @@
 //! What can go wrong between a repository and us. None of it empties a desired state.
 
-use std::path::PathBuf;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::auth::AuthError;
@@ -143,9 +144,17 @@ pub enum GitError {
     /// The source cannot prove itself, or the server does not.
     #[error(transparent)]
     Auth(AuthError),
-    /// The cache cannot be written.
-    #[error("keep the mirror in the cache folder")]
-    Cache(#[source] Cause),
+    /// The cache cannot be written, or not be read.
+    #[error("cannot keep the mirror in {}: {fix}; what runs goes on", folder.display())]
+    Cache {
+        /// The mirror's folder.
+        folder: PathBuf,
+        /// What to do.
+        fix: &'static str,
+        /// What the system says.
+        #[source]
+        cause: Cause,
+    },
     /// The watcher of a local repository could not be set up; it is polled.
     #[error("watch the local repository")]
     Watch(#[source] Cause),
@@ -161,7 +170,7 @@ impl GitError {
             | Self::Throttled { .. }
             | Self::Corrupt(_)
             | Self::Fetch(_)
-            | Self::Cache(_)
+            | Self::Cache { .. }
             | Self::Watch(_) => true,
             Self::Status(status) => *status >= 500,
             Self::Unauthorized(_)
@@ -212,7 +221,72 @@ impl GitError {
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(600).collect()
     }
 
+    /// Tells whether a disk, its rights or its room are the cause; then nothing is wrong with what it holds, nor with the server.
+    pub(super) fn is_fault(error: &gix::Error) -> bool {
+        error.iter_errors().any(|cause| fix(cause).is_some())
+    }
+
+    /// Makes one of what went wrong with a mirror's folder.
+    pub(super) fn cache(folder: &Path, cause: impl Into<Cause>) -> Self {
+        const OTHER: &str = "see that cache_dir names a folder that can be written";
+        let cause = cause.into();
+        let fix = match cause.downcast_ref::<gix::Error>() {
+            Some(error) => error.iter_errors().find_map(fix),
+            None => fix(&*cause),
+        };
+        Self::Cache { folder: folder.to_owned(), fix: fix.unwrap_or(OTHER), cause }
+    }
+
     pub(super) fn corrupt(cause: impl Into<Cause>) -> Self {
         Self::Corrupt(cause.into())
+    }
+}
+
+/// Returns what helps against a fault of a disk; nothing if it is none.
+fn fix(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let error = error.downcast_ref::<io::Error>()?;
+    // EIO, ENFILE, EMFILE: they have no kind of their own.
+    match (error.kind(), error.raw_os_error()) {
+        (ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge, _) => {
+            Some("make room there, or write a lower cache_limit")
+        }
+        (ErrorKind::ReadOnlyFilesystem, _) => {
+            Some("mount it so that it can be written, or write another cache_dir")
+        }
+        (ErrorKind::PermissionDenied, Some(_)) => {
+            Some("let this user write there, or write another cache_dir")
+        }
+        (_, Some(5)) => Some("the disk answers with an error: replace it, or write another cache_dir"),
+        (_, Some(23 | 24)) => Some("too many files are open: raise the limit of open files"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_the_disk_says_how_to_mend_it() {
+        let full = std::fs::write("/dev/full", "x").unwrap_err();
+        for (error, said) in [
+            (full, "cannot keep the mirror in /m: make room there"),
+            (io::Error::from_raw_os_error(27), "make room there"),
+            (io::Error::from_raw_os_error(122), "make room there"),
+            (io::Error::from_raw_os_error(30), "mount it so that it can be written"),
+            (io::Error::from_raw_os_error(13), "let this user write there"),
+            (io::Error::from_raw_os_error(5), "replace it"),
+            (io::Error::from_raw_os_error(24), "raise the limit of open files"),
+            (io::Error::from_raw_os_error(20), "see that cache_dir names a folder"),
+        ] {
+            let (code, cause) = (error.raw_os_error().unwrap(), error.to_string());
+            let direct = GitError::cache(Path::new("/m"), io::Error::from_raw_os_error(code)).sentence();
+            assert!(direct.contains(said) && direct.contains(&cause), "{direct}");
+            let wrapped = gix::Error::from_error(error);
+            assert_eq!(GitError::is_fault(&wrapped), code != 20);
+            let wrapped = GitError::cache(Path::new("/m"), wrapped).sentence();
+            assert!(wrapped.contains(said), "{wrapped}");
+        }
+        assert!(!GitError::is_fault(&gix::Error::from_error(io::Error::other("the server is away"))));
     }
 }

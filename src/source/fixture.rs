@@ -145,6 +145,13 @@ impl Running {
 
     /// Starts it among others that share hosts and clients.
     pub(crate) fn start_sharing(clients: &Clients, hosts: &Hosts, config: Config) -> Self {
+        let names = config.sources.keys().cloned();
+        let cache = Cache::open(&config.cache_dir, config.cache_limit, names);
+        Self::start_in(cache, clients, hosts, config)
+    }
+
+    /// Starts it among others that also share a cache folder.
+    pub(crate) fn start_in(cache: Cache, clients: &Clients, hosts: &Hosts, config: Config) -> Self {
         let hint = Hint::default();
         let suspensions = Suspensions::new(config.sources.values());
         let (sender, reports) = mpsc::channel(64);
@@ -154,7 +161,7 @@ impl Running {
         let source_loop = SourceLoop {
             compose: compose(rendered.clone()),
             environments: config.environments.into_values().collect(),
-            cache_dir: config.cache_dir,
+            cache,
             clients: clients.clone(),
             hosts: hosts.clone(),
             hint: hint.clone(),

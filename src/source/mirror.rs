@@ -9,13 +9,15 @@ use gix::remote::fetch::{Shallow, Status, Tags};
 use gix::remote::ref_map;
 use gix::{ObjectId, Repository, ThreadSafeRepository};
 
-use super::error::GitError;
+use super::cache::delete;
+use super::error::{Cause, GitError};
 use super::history::HISTORY_LIMIT;
 use super::network::Network;
 use super::poll;
 use super::refs::{self, Tip, Tips};
 use super::remote::Remote;
 use super::store::only_commits;
+use super::tidy::{packs, tidy};
 use super::transport::Known;
 use crate::config::Follow;
 
@@ -25,8 +27,10 @@ const FIRST_DEPTH: u32 = 32;
 const REST: u8 = 10;
 /// Where pinned commits stand among the mirror's refs.
 const PINNED: &str = "refs/idp/pinned/";
-/// Packs after which a mirror is made anew: each fetch leaves one.
+/// Packs after which they are put into one: each fetch leaves one.
 const PACKS_LIMIT: usize = 50;
+/// How many more there are before that is tried again, where it failed.
+const PACKS_MORE: usize = 10;
 
 /// A mirror of one remote repository.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub(super) struct Mirror {
     /// What was last fetched, as refspecs.
     specs: Vec<String>,
     short: ShortWay,
+    /// Packs after which they are put into one.
+    untidy: usize,
 }
 
 /// A ref and the commit that it names.
@@ -56,7 +62,8 @@ enum ShortWay {
 impl Mirror {
     /// Names a mirror; touches nothing yet.
     pub(super) fn new(remote: Remote, folder: PathBuf) -> Self {
-        Self { remote, folder, depth: FIRST_DEPTH, specs: Vec::new(), short: ShortWay::Unknown }
+        let (depth, short) = (FIRST_DEPTH, ShortWay::Unknown);
+        Self { remote, folder, depth, specs: Vec::new(), short, untidy: PACKS_LIMIT }
     }
 
     /// Asks by one request where all that is followed points; by none where that cannot move. `None` where that way is not open or
@@ -102,9 +109,7 @@ impl Mirror {
         tips: Option<Tips>,
         network: &mut Network,
     ) -> Result<(Repository, Tips), GitError> {
-        if self.packs() > PACKS_LIMIT {
-            self.discard()?;
-        }
+        self.tidy(network)?;
         let repo = self.repository()?;
         let tips = match tips {
             Some(tips) => match self.fetch_known(&repo, &tips, network) {
@@ -138,29 +143,39 @@ impl Mirror {
     pub(super) fn discard(&mut self) -> Result<(), GitError> {
         self.depth = FIRST_DEPTH;
         self.short = ShortWay::Unknown;
-        match std::fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(GitError::Cache(error.into())),
-            _ => Ok(()),
-        }
+        delete(&self.folder).map_err(|error| GitError::cache(&self.folder, error))
     }
 
-    fn packs(&self) -> usize {
-        let packs = std::fs::read_dir(self.folder.join("objects/pack")).into_iter().flatten().flatten();
-        packs.filter(|file| file.path().extension().is_some_and(|extension| extension == "pack")).count()
+    /// Puts many packs into one. What fails there is no reason not to look: they are as good as before.
+    fn tidy(&mut self, network: &Network) -> Result<(), GitError> {
+        let before = packs(&self.folder).len();
+        if before <= self.untidy {
+            return Ok(());
+        }
+        self.untidy = PACKS_LIMIT;
+        if let Err(error) = tidy(&self.repository()?, &network.interrupt) {
+            self.untidy = before + PACKS_MORE;
+            let folder = self.folder.display();
+            tracing::warn!(%folder, packs = before, error, "packs could not be put into one");
+        }
+        Ok(())
     }
 
     fn repository(&mut self) -> Result<Repository, GitError> {
         // An object that inflates to more than this cannot be one that is read; the cap keeps a crafted pack from taking all memory.
         let options =
             gix::open::Options::isolated().config_overrides(["gitoxide.objects.allocLimit=268435456"]);
-        if let Ok(repo) = gix::open_opts(&self.folder, options.clone()) {
-            return Ok(repo);
+        match gix::open_opts(&self.folder, options.clone()) {
+            Ok(repo) => return Ok(repo),
+            // A fault of the machine says nothing about the mirror: it may be as good as ever.
+            Err(error) if GitError::is_fault(&error) => return Err(GitError::cache(&self.folder, error)),
+            Err(_) => self.discard()?,
         }
-        self.discard()?;
-        std::fs::create_dir_all(&self.folder).map_err(|error| GitError::Cache(error.into()))?;
+        let failed = |error: Cause| GitError::cache(&self.folder, error);
+        std::fs::create_dir_all(&self.folder).map_err(|error| failed(error.into()))?;
         let (kind, create) = (gix::create::Kind::Bare, gix::create::Options::default());
         let made = ThreadSafeRepository::init_opts(&self.folder, kind, create, options);
-        made.map(Repository::from).map_err(|error| GitError::Cache(error.into()))
+        made.map(Repository::from).map_err(|error| failed(error.into()))
     }
 
     /// Fetches tips that are known, without asking for them again.
@@ -280,7 +295,13 @@ impl Mirror {
         let received = prepared
             .with_shallow(Shallow::DepthAtRemote(depth))
             .receive(gix::progress::Discard, &network.interrupt)
-            .map_err(|error| network.error(error))?;
+            .map_err(|error| {
+                if GitError::is_fault(&error) {
+                    GitError::cache(&self.folder, error)
+                } else {
+                    network.error(error)
+                }
+            })?;
         if matches!(received.status, Status::Change { .. }) {
             network.fetches += 1;
         }

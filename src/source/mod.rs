@@ -7,7 +7,10 @@
 mod actor;
 mod auth;
 mod branch;
+mod cache;
 mod changes;
+#[cfg(test)]
+mod disk_tests;
 mod error;
 mod find;
 #[cfg(test)]
@@ -47,6 +50,7 @@ mod store;
 mod suspend;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod transport;
 mod tree;
 mod trust;
@@ -58,6 +62,7 @@ use jiff::Timestamp;
 
 pub use actor::SourceLoop;
 pub use auth::{AuthError, Clients, ShownKey};
+pub use cache::Cache;
 pub use error::{Cause, GitError};
 pub use hint::{Hint, Hints};
 pub use poll::{Hosts, Pause, PauseWhy};

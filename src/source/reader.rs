@@ -1,11 +1,11 @@
 //! One look at a source from its repository to its report. Blocking: runs on a thread of its own, never on the runtime's.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use gix::{ObjectId, Repository};
 
 use super::branch::{Branch, Context};
+use super::cache::{Cache, InUse};
 use super::error::{Cause, GitError};
 use super::find::Finder;
 use super::look::{BranchLook, Memory};
@@ -89,6 +89,7 @@ pub(super) struct Reader {
     tracked: BTreeMap<String, Tracked>,
     trust: Option<Trust>,
     store: Store,
+    cache: Cache,
     memory: Memory,
     /// The tips that the last look found, if it left nothing to be tried again.
     settled: Option<Tips>,
@@ -110,7 +111,7 @@ impl Reader {
     pub(super) fn new(
         source: Source,
         environments: &[Environment],
-        cache_dir: &Path,
+        cache: &Cache,
         compose: Compose,
     ) -> Result<Self, Cause> {
         let claimed =
@@ -128,7 +129,8 @@ impl Reader {
         Ok(Self {
             finder: Finder::new(&source.paths)?,
             trust: source.signatures.as_ref().map(|signatures| Trust::new(&signatures.allowed)),
-            store: Store::new(&source, cache_dir),
+            store: Store::new(&source, cache),
+            cache: cache.clone(),
             memory: Memory::default(),
             settled: None,
             unexplained: 0,
@@ -143,12 +145,17 @@ impl Reader {
     pub(super) fn look(&mut self, mut network: Network, trigger: Trigger) -> Looked {
         let before = self.heads();
         let mut stats = LookStats::default();
+        let mut in_use = self.source.url.local().is_none().then(|| self.cache.begin(&self.source.name));
         let failed = self.read(&mut network, &mut stats).err();
+        if network.fetches > 0 || failed.is_some() {
+            in_use.iter_mut().for_each(InUse::changed);
+        }
         stats.fetches = network.fetches;
         stats.requests = network.requests();
         stats.bytes = network.bytes();
         let word = Word::of(failed.as_ref(), network.spent());
         let trouble = failed.map(|error| self.trouble(&error));
+        drop(in_use);
         let report = self.report(trouble.as_deref(), trigger, stats);
         Looked { report, moved: before != self.heads(), word }
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use gix::bstr::ByteSlice;
 use gix::{ObjectId, Repository};
 
+use super::cache::Cache;
 use super::error::GitError;
 use super::mirror::Mirror;
 use super::network::Network;
@@ -24,10 +25,10 @@ pub(super) enum Store {
 
 impl Store {
     /// Names the store of a source; touches nothing yet.
-    pub(super) fn new(source: &Source, cache_dir: &Path) -> Self {
+    pub(super) fn new(source: &Source, cache: &Cache) -> Self {
         match (&source.url, Remote::of(source)) {
             (_, Some(remote)) => {
-                let folder = cache_dir.join("git").join(source.name.as_str());
+                let folder = cache.folder(&source.name);
                 Self::Remote(Box::new(Mirror::new(remote, folder)))
             }
             (RepoUrl::Local(path), None) => Self::Local(path.clone()),

@@ -41,7 +41,7 @@ impl Word {
         match failed {
             Some(GitError::Throttled { after, .. }) => Self::LeaveAlone(*after),
             Some(GitError::Unreachable(_) | GitError::TimedOut(_)) => Self::Silent,
-            Some(GitError::Stopped | GitError::Secret(_) | GitError::Auth(_) | GitError::Cache(_)) => {
+            Some(GitError::Stopped | GitError::Secret(_) | GitError::Auth(_) | GitError::Cache { .. }) => {
                 Self::Nothing
             }
             _ => spent.map_or(Self::Answered, Self::Spent),

@@ -23,6 +23,7 @@ pub struct SourceMetrics {
     interval: GaugeVec,
     paused: GaugeVec,
     suspended: GaugeVec,
+    cache: GaugeVec,
 }
 
 /// How a source stands at a scrape. What is absent has no series.
@@ -90,6 +91,11 @@ impl SourceMetrics {
                 &["source"],
             )?,
             suspended: to.gauges("idp_source_suspended", "1 if a source is suspended, else 0.", &["source"])?,
+            cache: to.gauges(
+                "idp_source_cache_bytes",
+                "Size of a source's mirror on disk; all together stay within cache_limit.",
+                &["source"],
+            )?,
         })
     }
 
@@ -130,6 +136,13 @@ impl SourceMetrics {
         self.fetches.with_label_values(&[source, result]).inc();
         self.bytes.with_label_values(&[source]).inc_by(bytes);
         self.last_success.with_label_values(&[source]).set(seconds(now));
+    }
+
+    /// Notes how large the mirror of a source is on disk, in bytes.
+    pub fn cached(&self, source: &SourceName, bytes: u64) {
+        // Exact below 2^53.
+        #[allow(clippy::cast_precision_loss)]
+        self.cache.with_label_values(&[source.as_str()]).set(bytes as f64);
     }
 
     /// Counts a look that failed.

@@ -56,6 +56,7 @@ fn filled() -> Metrics {
         ..SourceStands::default()
     };
     metrics.sources.stand([(&source, stands)]);
+    metrics.sources.cached(&source, 1000);
     metrics.hooks.request(Some(&source), "gitea", "accepted");
     metrics.queue.depth(3);
     metrics.queue.pass("ok", second);
