@@ -8,17 +8,22 @@ use gix::{ObjectId, Repository};
 
 use super::changes::changes;
 use super::error::GitError;
-use super::find::{Finder, Found, Walked};
-use super::history::{CANDIDATES, Deepen, History, Origin, Step, commit_id, revision};
+use super::find::{Changes as Changed, Finder, Found, Walked};
+use super::history::{CANDIDATES, Deepen, History, Origin, Step, commit_id, hidden, revision};
 use super::index::Files;
 use super::report::{Compose, DeclareRequest, Declared, Refused, RenderRequest};
-use super::tree::{Budget, blob};
+use super::tree::{Budget, blob, commit};
 use super::watched::Watched;
 use crate::config::Source;
 use crate::model::change::{Changes, CommitId};
 use crate::model::desired::Desired;
 use crate::model::image::Wanted;
 use crate::model::name::{EnvironmentName, ServiceName};
+
+/// Declaration files that one branch may have.
+const FILES_LIMIT: usize = 20_000;
+/// How many files of those that declare one service are named.
+const DOUBLES_SHOWN: usize = 3;
 
 /// What a branch is read with; the same for every look.
 pub(super) struct Context<'a> {
@@ -79,7 +84,7 @@ impl Branch {
         if self.head == Some(head) {
             return Ok(0);
         }
-        let tree = repo.find_commit(head).map_err(GitError::corrupt)?;
+        let tree = commit(repo, head)?;
         let tree = tree.tree_id().map_err(GitError::corrupt)?.detach();
         let mut history = History::new(repo, head, deepen);
         let fresh = match self.head {
@@ -87,9 +92,10 @@ impl Branch {
             None => None,
         };
         let (walked, changes) = context.finder.walk(repo, tree, self.walked.as_ref(), budget)?;
+        self.count(context, &changes)?;
         let mut reads: BTreeMap<String, Read> = BTreeMap::new();
         for found in changes.found {
-            let (path, read) = self.read(context, repo, found)?;
+            let (path, read) = self.read(context, repo, found, budget)?;
             reads.insert(path, read);
         }
         let gone: BTreeSet<String> = changes.gone.into_iter().collect();
@@ -122,16 +128,35 @@ impl Branch {
         Ok(rendered)
     }
 
+    /// Refuses more files than anybody has.
+    fn count(&self, context: &Context<'_>, changes: &Changed) -> Result<(), GitError> {
+        let fresh = changes.found.iter().filter(|found| self.files.get(&found.path).is_none()).count();
+        let files = (self.files.iter().count() + fresh).saturating_sub(changes.gone.len());
+        if files <= FILES_LIMIT {
+            return Ok(());
+        }
+        Err(GitError::TooLarge {
+            what: format!("the source {}", context.source.name),
+            size: format!("{files} declaration files"),
+            limit: format!("{FILES_LIMIT} files"),
+        })
+    }
+
     /// Reads a file and asks who it is; an unreadable file keeps the name that it had.
     fn read(
         &self,
         context: &Context<'_>,
         repo: &Repository,
         found: Found,
+        budget: &mut Budget,
     ) -> Result<(String, Read), GitError> {
         let Found { path, blob: id } = found;
         let known = self.files.get(&path).and_then(|file| file.service.clone());
-        let bytes = match id.and_then(|id| Ok((id, blob(repo, id, &path)?))) {
+        if path.chars().any(hidden) {
+            let why = "its path has control or direction characters: rename it".to_owned();
+            return Ok((path, (known, Err(why))));
+        }
+        let bytes = match id.and_then(|id| Ok((id, blob(repo, id, &path, budget)?))) {
             Ok(read) => read,
             Err(error @ (GitError::TooLarge { .. } | GitError::NotPlain { .. })) => {
                 return Ok((path, (known, Err(error.sentence()))));
@@ -231,9 +256,14 @@ fn doubled(
 ) -> Option<String> {
     let service = &declared.as_ref().ok()?.1.service;
     let all = doubles.get(service).filter(|all| all.len() > 1)?;
+    let shown: Vec<&str> = all.iter().take(DOUBLES_SHOWN).map(String::as_str).collect();
+    let more = match all.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     Some(format!(
-        "the service {service} is declared by {}: one service, one file; both are refused",
-        all.join(" and ")
+        "the service {service} is declared by {}{more}: one service, one file; all are refused",
+        shown.join(" and ")
     ))
 }
 
@@ -272,7 +302,7 @@ impl Look<'_, '_> {
             Ok(watched) => Arc::new(watched),
             Err(message) => return Ok(Err(message)),
         };
-        let bytes = blob(self.repo, blob_id, path)?.into();
+        let bytes = blob(self.repo, blob_id, path, self.budget)?.into();
         let watched_tree = watched.content_id(self.repo, self.tree, self.budget)?;
         let origin = self.history.origin(self.head, path, &watched, self.budget)?;
         let since = self.fresh.zip(prior.map(|prior| &prior.changes));

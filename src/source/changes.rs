@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::error::GitError;
 use super::history::{History, commit_id, printable};
 use super::pull::pull_request;
-use super::tree::{Budget, diff};
+use super::tree::{self, Budget, diff};
 use super::watched::Watched;
 use crate::model::change::{CHANGES, Change, Changes, PullRequest};
 
@@ -83,7 +83,7 @@ fn mainline(repo: &Repository, first: ObjectId) -> Result<BTreeSet<ObjectId>, Gi
     let (mut seen, mut next) = (BTreeSet::new(), Some(first));
     while let Some(id) = next.filter(|id| seen.len() < STEPS && repo.has_object(*id)) {
         seen.insert(id);
-        let commit = repo.find_commit(id).map_err(GitError::corrupt)?;
+        let commit = tree::commit(repo, id)?;
         next = commit.parent_ids().next().map(gix::Id::detach);
     }
     Ok(seen)
@@ -98,7 +98,7 @@ fn touches(
 ) -> Result<bool, GitError> {
     let Some(parent) = parent.filter(|parent| repo.has_object(*parent)) else { return Ok(true) };
     let tree = |id| {
-        let commit = repo.find_commit(id).map_err(GitError::corrupt)?;
+        let commit = tree::commit(repo, id)?;
         Ok::<_, GitError>(commit.tree_id().map_err(GitError::corrupt)?.detach())
     };
     let mut changed = Vec::new();
@@ -112,10 +112,12 @@ fn read(
     id: ObjectId,
     merge: Option<&(Timestamp, Option<PullRequest>)>,
 ) -> Result<(Change, Vec<ObjectId>), GitError> {
-    let commit = repo.find_commit(id).map_err(GitError::corrupt)?;
-    let author = printable(&commit.author().map_err(GitError::corrupt)?.name.to_string(), NAME);
-    let committer = printable(&commit.committer().map_err(GitError::corrupt)?.name.to_string(), NAME);
-    let seconds = commit.time().map_err(GitError::corrupt)?.seconds;
+    let commit = tree::commit(repo, id)?;
+    let author =
+        commit.author().map_or_else(|_| String::new(), |author| printable(&author.name.to_string(), NAME));
+    let committer =
+        commit.committer().map_or_else(|_| String::new(), |one| printable(&one.name.to_string(), NAME));
+    let seconds = commit.time().map_or(0, |time| time.seconds);
     let own = pull_request(&commit.message_raw_sloppy().to_string());
     let change = Change {
         commit: commit_id(id)?,

@@ -29,8 +29,58 @@ pub(crate) enum Fault {
     Silence,
     /// A pack comes byte by byte, five a second.
     SlowPack,
+    /// Only the first so many bytes of a pack's answer come.
+    Half(usize),
     /// Answers wait until there are permits.
     Hold(Arc<Semaphore>),
+    /// These answers, whatever is asked.
+    Crafted(Arc<Crafted>),
+}
+
+/// Answers of a server that nobody should meet; what is not said is served as it is.
+#[derive(Debug, Default)]
+pub(crate) struct Crafted {
+    /// What a client is greeted with.
+    pub(crate) greeting: Option<Vec<u8>>,
+    /// The answer to `ls-refs`.
+    pub(crate) refs: Option<Vec<u8>>,
+    /// The answer to `fetch`.
+    pub(crate) fetch: Option<Vec<u8>>,
+    /// The pack in the answer to `fetch`.
+    pub(crate) pack: Option<Vec<u8>>,
+    /// The head that the pack may make known.
+    pub(crate) head: Option<gix::ObjectId>,
+}
+
+/// A packet line.
+pub(crate) fn packet(content: &[u8]) -> Vec<u8> {
+    [format!("{:04x}", content.len() + 4).as_bytes(), content].concat()
+}
+
+impl Crafted {
+    fn answer(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let has = |text: &[u8]| body.windows(text.len()).any(|part| part == text);
+        if body.is_empty() {
+            return self.greeting.clone();
+        }
+        if has(b"command=ls-refs") {
+            return self.refs.clone();
+        }
+        if let Some(fetch) = &self.fetch {
+            return Some(fetch.clone());
+        }
+        let pack = self.pack.as_ref()?;
+        let mut answer = Vec::new();
+        if !has(b"0009done") {
+            answer.extend([packet(b"acknowledgments\n"), packet(b"ready\n"), b"0001".to_vec()].concat());
+        }
+        answer.extend(packet(b"packfile\n"));
+        for part in pack.chunks(60_000) {
+            answer.extend(packet(&[b"\x01", part].concat()));
+        }
+        answer.extend_from_slice(b"0000");
+        Some(answer)
+    }
 }
 
 #[derive(Clone)]
@@ -144,6 +194,13 @@ async fn serve(State(forge): State<Forge>, request: Request) -> Response {
         Some(Fault::Short(answer)) if !body.is_empty() && !body.windows(5).any(|part| part == b"agent") => {
             return ([("content-type", "application/x-git-upload-pack-result")], answer).into_response();
         }
+        Some(Fault::Crafted(crafted)) => {
+            if let Some(answer) = crafted.answer(&body) {
+                let kind = if body.is_empty() { "advertisement" } else { "result" };
+                let kind = format!("application/x-git-upload-pack-{kind}");
+                return ([("content-type", kind)], answer).into_response();
+            }
+        }
         Some(Fault::Silence) => std::future::pending().await,
         Some(Fault::Hold(gate)) => gate.acquire().await.unwrap().forget(),
         _ => {}
@@ -156,6 +213,10 @@ async fn serve(State(forge): State<Forge>, request: Request) -> Response {
         forge.packs.fetch_add(1, Ordering::SeqCst);
     }
     let (head, answer) = backend(&forge, &parts, body).await.into_parts();
+    if let (true, Some(Fault::Half(bytes))) = (is_pack, &*forge.fault.lock().unwrap()) {
+        let half = futures::FutureExt::now_or_never(answer.collect()).unwrap().unwrap().to_bytes();
+        return Response::from_parts(head, half.slice(..(*bytes).min(half.len())).into());
+    }
     if !is_pack || !matches!(*forge.fault.lock().unwrap(), Some(Fault::SlowPack)) {
         return Response::from_parts(head, answer);
     }

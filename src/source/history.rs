@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::error::GitError;
 use super::page;
-use super::tree::{Budget, diff};
+use super::tree::{self, Budget, diff};
 use super::watched::Watched;
 use crate::config::Source;
 use crate::model::change::{CommitId, Revision};
@@ -102,7 +102,7 @@ impl<'a> History<'a> {
 
     /// Reads a commit and its parent; `false` if its parent is not to be had.
     fn load(&mut self, id: ObjectId, deepen: bool, budget: &mut Budget) -> Result<bool, GitError> {
-        let commit = self.repo.find_commit(id).map_err(GitError::corrupt)?;
+        let commit = tree::commit(self.repo, id)?;
         let tree = commit.tree_id().map_err(GitError::corrupt)?.detach();
         let parent = commit.parent_ids().next().map(gix::Id::detach);
         let Some(parent) = parent else {
@@ -115,7 +115,7 @@ impl<'a> History<'a> {
                 return Ok(false);
             }
         }
-        let above = self.repo.find_commit(parent).map_err(GitError::corrupt)?;
+        let above = tree::commit(self.repo, parent)?;
         let above = above.tree_id().map_err(GitError::corrupt)?.detach();
         let mut changed = Vec::new();
         diff(self.repo, Some(above), Some(tree), "", budget, &mut changed)?;
@@ -176,9 +176,10 @@ pub(super) fn commit_id(id: ObjectId) -> Result<CommitId, GitError> {
 
 /// Reads what a commit says about itself.
 pub(super) fn revision(repo: &Repository, id: ObjectId, source: &Source) -> Result<Revision, GitError> {
-    let read = repo.find_commit(id).map_err(GitError::corrupt)?;
-    let committed_at = read.time().map_err(GitError::corrupt)?.seconds;
-    let author = read.author().map_err(GitError::corrupt)?.name.to_string();
+    let read = tree::commit(repo, id)?;
+    // A date or a name that is none is no reason to refuse what was committed.
+    let committed_at = read.time().map_or(0, |time| time.seconds);
+    let author = read.author().map(|author| author.name.to_string()).unwrap_or_default();
     let message = read.message_raw_sloppy().to_string();
     let subject = message.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let commit = commit_id(id)?;
@@ -192,11 +193,13 @@ pub(super) fn revision(repo: &Repository, id: ObjectId, source: &Source) -> Resu
     })
 }
 
-/// Removes control and direction characters, which could make a line read as another, and cuts.
+/// Removes control and direction characters and cuts.
 pub(super) fn printable(text: &str, limit: usize) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
     text.trim().chars().filter(|c| !hidden(*c)).take(limit).collect()
+}
+
+/// Tells whether a character could make a line read as another: a control or a direction character.
+pub(super) fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

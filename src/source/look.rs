@@ -8,11 +8,15 @@ use gix::ObjectId;
 use jiff::Timestamp;
 
 use super::branch::{Branch, File};
+use super::history::hidden;
 use super::report::{LookStats, SourceReport, SourceStatus, Trigger};
 use crate::config::Source;
 use crate::model::change::CommitId;
 use crate::model::desired::{Desired, HeadUpdate, Heads, SourceProblem};
 use crate::model::name::{ReleaseKey, ServiceName};
+
+/// Characters of a sentence, or of a path, that are shown.
+const TEXT_LIMIT: usize = 10_000;
 
 /// What became of a branch in one look.
 pub(super) struct BranchLook<'a> {
@@ -60,12 +64,12 @@ struct Gathered {
 
 impl Gathered {
     fn problem(&mut self, path: Option<&str>, commit: Option<&str>, message: &str) {
-        let (path, commit) = (path.map(str::to_owned), commit.map(str::to_owned));
-        self.problems.push(SourceProblem { path, commit, message: message.to_owned() });
+        let (path, commit) = (path.map(line), commit.map(str::to_owned));
+        self.problems.push(SourceProblem { path, commit, message: visible(message) });
     }
 
     fn keep(&mut self, key: &ReleaseKey, from: &Release, reason: &str) {
-        let release = Release { told: Told::Kept(reason.to_owned()), ..from.clone() };
+        let release = Release { told: Told::Kept(visible(reason)), ..from.clone() };
         self.releases.entry(key.clone()).or_insert(release);
     }
 }
@@ -141,7 +145,7 @@ impl Memory {
             match &file.state {
                 Err(message) => {
                     gathered.problem(Some(path), commit.as_deref(), message);
-                    let reason = format!("{path}: {message}");
+                    let reason = format!("{}: {message}", line(path));
                     for (key, release) in self.of(look.name, path, file.service.as_ref()) {
                         gathered.declared.insert(key.clone());
                         gathered.keep(key, release, error.unwrap_or(&reason));
@@ -163,9 +167,9 @@ impl Memory {
         for (environment, answer) in &good.answers {
             let key = ReleaseKey { service: service.clone(), environment: environment.clone() };
             let told = match (error, answer) {
-                (Some(error), _) => Told::Kept(error.to_owned()),
+                (Some(error), _) => Told::Kept(visible(error)),
                 (None, Ok(desired)) => Told::Good(desired.clone()),
-                (None, Err(message)) => Told::Kept(format!("{path}: {message}")),
+                (None, Err(message)) => Told::Kept(visible(&format!("{}: {message}", line(path)))),
             };
             if let Err(message) = answer {
                 gathered.problem(Some(path), commit.as_deref(), message);
@@ -242,6 +246,21 @@ fn shown(problems: &[SourceProblem]) -> Vec<SourceProblem> {
         SourceProblem { message, ..problem.clone() }
     };
     problems.iter().take(50).map(cut).collect()
+}
+
+/// Shows a text from a repository: cut, and what could make a screen or a log read otherwise written out.
+fn visible(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' => vec![c],
+        c if hidden(c) => c.escape_unicode().collect(),
+        c => vec![c],
+    };
+    text.chars().take(TEXT_LIMIT).flat_map(shown).collect()
+}
+
+/// As [`visible`], in one line.
+fn line(text: &str) -> String {
+    visible(text).replace('\n', "\\u{a}")
 }
 
 fn same(old: &Told, new: &Told) -> bool {

@@ -21,6 +21,8 @@ mod follow_tests;
 mod forge;
 mod hint;
 mod history;
+#[cfg(test)]
+mod hostile;
 mod index;
 #[cfg(test)]
 mod local_tests;
@@ -54,6 +56,8 @@ mod tidy;
 mod transport;
 mod tree;
 mod trust;
+#[cfg(test)]
+mod unhappy_tests;
 mod watch;
 mod watched;
 pub mod webhook;

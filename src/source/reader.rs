@@ -189,13 +189,21 @@ impl Reader {
         repo.object_cache_size_if_unset(4 << 20);
         let keys = self.refresh_keys();
         let mut budget = Budget::new(LOOK_DEADLINE, network.interrupt.clone());
+        let mut failed = None;
         for (name, tip) in &tips {
             let head = tip.as_ref().map(|tip| tip.id);
-            if !self.trusted(&repo, (name, head), &keys)? {
-                continue;
+            let advanced = match self.trusted(&repo, (name, head), &keys) {
+                Ok(true) => self.advance(&repo, (name, tip.as_ref()), network, &mut budget, stats),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            failed = advanced.err();
+            if failed.is_some() {
+                break;
             }
-            self.advance(&repo, (name, tip.as_ref()), network, &mut budget, stats)?;
         }
+        stats.entries = budget.entries();
+        failed.map_or(Ok(()), Err)?;
         self.unexplained = 0;
         let read = |(name, tip): (&String, &Option<Tip>)| {
             let head = tip.as_ref().map(|tip| tip.id);

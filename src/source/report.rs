@@ -108,6 +108,8 @@ pub struct LookStats {
     pub bytes: u64,
     /// Declaration files that were rendered.
     pub rendered: u64,
+    /// Tree entries and files that were read; bounded.
+    pub entries: u64,
 }
 
 /// What one look at a source yields.

@@ -12,6 +12,7 @@ use super::mirror::Mirror;
 use super::network::Network;
 use super::refs::{HEADS, TAGS, Tip, Tips, highest};
 use super::remote::Remote;
+use super::tree::BLOB_LIMIT;
 use crate::config::{Follow, RepoUrl, Source};
 
 /// The objects of a source.
@@ -84,6 +85,9 @@ impl Store {
     }
 }
 
+/// Refs and tags that lead to one another.
+const PEELS: usize = 10;
+
 /// Opens a repository, without any configuration but its own.
 fn open(path: &Path) -> Result<Repository, GitError> {
     if !path.exists() {
@@ -137,8 +141,26 @@ pub(super) fn only_commits(repo: &Repository, mut tips: Tips, follows: &[Follow]
     tips
 }
 
+/// Follows a ref to the object that it names in the end. Who can write into a repository's files can make circles of refs and of tags.
 fn peeled(repo: &Repository, name: &str) -> Result<Option<ObjectId>, GitError> {
-    let mut reference = repo.try_find_reference(name).map_err(GitError::corrupt)?;
-    let id = reference.as_mut().map(gix::Reference::peel_to_id).transpose();
-    Ok(id.map_err(GitError::corrupt)?.map(gix::Id::detach))
+    let far = || GitError::corrupt(format!("{name} does not lead to a commit in {PEELS} steps"));
+    let Some(mut reference) = repo.try_find_reference(name).map_err(GitError::corrupt)? else {
+        return Ok(None);
+    };
+    for _ in 0..PEELS {
+        let Some(next) = reference.follow() else { break };
+        reference = next.map_err(GitError::corrupt)?;
+    }
+    let mut id = reference.try_id().ok_or_else(far)?.detach();
+    for _ in 0..PEELS {
+        let header = repo.find_header(id).map_err(GitError::corrupt)?;
+        if header.kind() != gix::objs::Kind::Tag {
+            return Ok(Some(id));
+        }
+        if header.size() > BLOB_LIMIT {
+            break;
+        }
+        id = repo.find_tag(id).and_then(|tag| Ok(tag.target_id()?.detach())).map_err(GitError::corrupt)?;
+    }
+    Err(far())
 }

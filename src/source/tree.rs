@@ -1,7 +1,7 @@
 //! Reads trees and blobs of one commit, within limits. Nothing is checked out: paths are names in trees and never reach the file
 //! system.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,6 +20,10 @@ pub(super) const BLOB_LIMIT: u64 = 1 << 20;
 const TREE_LIMIT: u64 = 8 << 20;
 /// Entries that one look reads at most.
 const ENTRY_LIMIT: u64 = 2_000_000;
+/// Bytes of declarations and paths that one look keeps in memory at most.
+const BYTE_LIMIT: u64 = 512 << 20;
+/// Longest name of a file, in bytes; longer ones no file system has.
+const NAME_LIMIT: usize = 255;
 /// Folders below one another.
 const DEPTH_LIMIT: usize = 64;
 
@@ -27,6 +31,7 @@ const DEPTH_LIMIT: usize = 64;
 #[derive(Debug)]
 pub(super) struct Budget {
     entries: u64,
+    bytes: u64,
     until: Instant,
     allowed: Duration,
     interrupt: Arc<AtomicBool>,
@@ -35,7 +40,22 @@ pub(super) struct Budget {
 impl Budget {
     /// Grants a look its entries and its time, until it is interrupted.
     pub(super) fn new(allowed: Duration, interrupt: Arc<AtomicBool>) -> Self {
-        Self { entries: ENTRY_LIMIT, until: Instant::now() + allowed, allowed, interrupt }
+        Self { entries: ENTRY_LIMIT, bytes: BYTE_LIMIT, until: Instant::now() + allowed, allowed, interrupt }
+    }
+
+    /// Returns how many entries were spent.
+    pub(super) fn entries(&self) -> u64 {
+        ENTRY_LIMIT - self.entries
+    }
+
+    /// Takes what stays in memory until the look ends.
+    pub(super) fn keep(&mut self, bytes: usize) -> Result<(), GitError> {
+        self.bytes = self.bytes.checked_sub(bytes as u64).ok_or_else(|| GitError::TooLarge {
+            what: "what the look has to keep in memory".to_owned(),
+            size: format!("more than {BYTE_LIMIT} bytes"),
+            limit: format!("{BYTE_LIMIT} bytes"),
+        })?;
+        Ok(())
     }
 
     fn spend(&mut self, entries: usize) -> Result<(), GitError> {
@@ -88,23 +108,48 @@ fn limited(repo: &Repository, id: ObjectId, what: &str, limit: u64) -> Result<Ve
 }
 
 /// Reads a blob of at most 1 MiB.
-pub(super) fn blob(repo: &Repository, id: ObjectId, path: &str) -> Result<Vec<u8>, GitError> {
-    limited(repo, id, path, BLOB_LIMIT)
+pub(super) fn blob(
+    repo: &Repository,
+    id: ObjectId,
+    path: &str,
+    budget: &mut Budget,
+) -> Result<Vec<u8>, GitError> {
+    let data = limited(repo, id, path, BLOB_LIMIT)?;
+    budget.keep(data.len())?;
+    budget.spend(1).map(|()| data)
+}
+
+/// Reads a commit of at most 1 MiB.
+pub(super) fn commit(repo: &Repository, id: ObjectId) -> Result<gix::Commit<'_>, GitError> {
+    let size = repo.find_header(id).map_err(GitError::corrupt)?.size();
+    if size > BLOB_LIMIT {
+        return Err(GitError::TooLarge {
+            what: format!("commit {}", id.to_hex_with_len(10)),
+            size: format!("{size} bytes"),
+            limit: format!("{BLOB_LIMIT} bytes"),
+        });
+    }
+    repo.find_commit(id).map_err(GitError::corrupt)
 }
 
 /// Reads the entries of a tree; names that cannot be paths are left out.
 pub(super) fn entries(repo: &Repository, id: ObjectId, budget: &mut Budget) -> Result<Vec<Entry>, GitError> {
     let data = limited(repo, id, "a folder", TREE_LIMIT)?;
-    let mut found = Vec::new();
+    let (mut found, mut names, mut read) = (Vec::new(), HashSet::new(), 1);
     for entry in gix::objs::TreeRefIter::from_bytes(&data, id.kind()) {
         let entry = entry.map_err(GitError::corrupt)?;
+        read += 1;
         let Ok(name) = entry.filename.to_str() else { continue };
-        if matches!(name, "" | "." | ".." | ".git") || name.contains('/') {
+        if matches!(name, "" | "." | ".." | ".git") || name.contains('/') || name.len() > NAME_LIMIT {
             continue;
         }
-        found.push(Entry { name: name.to_owned(), kind: entry.mode.kind(), id: entry.oid.to_owned() });
+        // Of two entries of one name the first counts, wherever it is read.
+        if names.insert(name) {
+            found.push(Entry { name: name.to_owned(), kind: entry.mode.kind(), id: entry.oid.to_owned() });
+        }
     }
-    budget.spend(found.len() + 1)?;
+    // What is left out was read too.
+    budget.spend(read)?;
     Ok(found)
 }
 
@@ -148,6 +193,7 @@ pub(super) fn files(
     for entry in entries(repo, folder, budget)? {
         let path = join(prefix, &entry.name);
         if !entry.is_tree() {
+            budget.keep(path.len())?;
             visit(path, &entry);
         } else if enter(&path) {
             files(repo, entry.id, &path, budget, enter, visit)?;
@@ -195,6 +241,7 @@ pub(super) fn diff(
         let path = join(prefix, &name);
         let is_file = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| !entry.is_tree());
         if is_file(&old) || is_file(&new) {
+            budget.keep(path.len())?;
             changed.push(path.clone());
         }
         let tree = |entry: Option<Entry>| entry.filter(Entry::is_tree).map(|entry| entry.id);

@@ -15,6 +15,7 @@ mod no_help;
 mod process;
 mod pulls;
 mod repository;
+mod rewritten;
 mod suspension;
 mod webhooks;
 mod world;

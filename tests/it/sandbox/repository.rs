@@ -65,6 +65,16 @@ impl Repository {
         repository.reference("refs/heads/main", self.head.unwrap(), PreviousValue::Any, "merge").unwrap();
     }
 
+    /// Returns the last written commit.
+    pub fn head(&self) -> String {
+        self.head.unwrap().to_string()
+    }
+
+    /// Takes the next commit to stand on an older one. The files are as they were put last.
+    pub fn rewind(&mut self, commit: &str) {
+        self.head = Some(commit.parse().unwrap());
+    }
+
     /// Takes the branch away.
     pub fn delete_branch(&self) {
         let repository = gix::open(&self.path).unwrap();
