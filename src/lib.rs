@@ -71,6 +71,9 @@ pub mod config;
 pub mod declare;
 pub mod event;
 pub mod evidence;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod health;
 pub mod http;
 pub mod model;

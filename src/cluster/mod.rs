@@ -16,6 +16,8 @@ pub mod client;
 pub mod crd;
 pub mod error;
 mod feed;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod handle;
 pub mod home;
 pub mod lease;

@@ -20,6 +20,8 @@ mod challenge;
 pub mod check;
 pub mod dial;
 pub mod exposition;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 pub mod images;
 pub mod observe;
 pub mod registry;

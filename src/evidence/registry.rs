@@ -106,7 +106,7 @@ pub(super) fn split(repository: &str) -> Option<(&str, &str)> {
     (is_host && parts && host.chars().all(host_chars) && name.chars().all(name_chars)).then_some((host, name))
 }
 
-fn is_tag(tag: &str) -> bool {
+pub(super) fn is_tag(tag: &str) -> bool {
     let chars = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     tag.len() <= 128
         && tag.chars().all(chars)

@@ -19,6 +19,8 @@ mod fixture;
 mod follow_tests;
 #[cfg(test)]
 mod forge;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hint;
 mod history;
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "fuzzing"))]
+use gix::ObjectId;
 pub(super) use host::{Host, Word};
 pub use host::{Hosts, Pause, PauseWhy};
 pub(super) use quota::spent;
@@ -22,6 +24,12 @@ use super::error::GitError;
 use super::network::Network;
 use super::refs::{self, Tip, Tips};
 use crate::config::Follow;
+
+/// Reads an answer to `ls-refs` of any branches.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn read(answer: &[u8]) -> Result<Vec<(&[u8], ObjectId)>, GitError> {
+    listing::refs(answer, 1_000).map_err(|surprise| GitError::Fetch(surprise.into()))
+}
 
 /// Asks by one request where all that is followed points now.
 pub(super) fn ask(url: &Url, follows: &[Follow], network: &Network) -> Result<Tips, GitError> {

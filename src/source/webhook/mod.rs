@@ -7,6 +7,8 @@ mod cdevents;
 mod dedupe;
 mod deliveries;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod generic;
 mod gitea;
 mod github;
