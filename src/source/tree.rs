@@ -20,6 +20,8 @@ pub(super) const BLOB_LIMIT: u64 = 1 << 20;
 const TREE_LIMIT: u64 = 8 << 20;
 /// Entries that one look reads at most.
 const ENTRY_LIMIT: u64 = 2_000_000;
+/// What it costs to read a tree, however few entries it has.
+const TREE_COST: usize = 4;
 /// Bytes of declarations and paths that one look keeps in memory at most.
 const BYTE_LIMIT: u64 = 512 << 20;
 /// Longest name of a file, in bytes; longer ones no file system has.
@@ -135,7 +137,7 @@ pub(super) fn commit(repo: &Repository, id: ObjectId) -> Result<gix::Commit<'_>,
 /// Reads the entries of a tree; names that cannot be paths are left out.
 pub(super) fn entries(repo: &Repository, id: ObjectId, budget: &mut Budget) -> Result<Vec<Entry>, GitError> {
     let data = limited(repo, id, "a folder", TREE_LIMIT)?;
-    let (mut found, mut names, mut read) = (Vec::new(), HashSet::new(), 1);
+    let (mut found, mut names, mut read) = (Vec::new(), HashSet::new(), TREE_COST);
     for entry in gix::objs::TreeRefIter::from_bytes(&data, id.kind()) {
         let entry = entry.map_err(GitError::corrupt)?;
         read += 1;

@@ -135,7 +135,7 @@ fn raw(maker: &Maker, bytes: &[u8]) -> ObjectId {
 
 type Shape = (&'static str, fn(&Maker) -> ObjectId);
 
-const SHAPES: [Shape; 20] = [
+const SHAPES: [Shape; 19] = [
     ("empty", |maker| raw(maker, b"")),
     ("one byte", |maker| raw(maker, b"4")),
     ("no NUL", |maker| raw(maker, b"100644 deploy.yaml")),
@@ -149,11 +149,6 @@ const SHAPES: [Shape; 20] = [
     }),
     ("text", |maker| raw(maker, b"this is no tree\n")),
     ("zeros", |maker| raw(maker, &[0; 4096])),
-    ("itself", |maker| {
-        let id = nowhere(9);
-        maker.object_at(id, Kind::Tree, &tree_bytes(&[(b"40000", b"x", id), (b"40000", b"y", id)]));
-        id
-    }),
     ("two files of one name", |maker| {
         let (one, two) = (maker.blob(DECLARATION), maker.blob(b"service: b\n"));
         maker.tree(&[(b"100644", b"deploy.yaml", one), (b"100644", b"deploy.yaml", two)])
@@ -175,11 +170,9 @@ const SHAPES: [Shape; 20] = [
 
 /// What costs as much as a look may: each at one place.
 const BOMBS: [Shape; 4] = [
-    ("itself a thousand times", |maker| {
-        let id = nowhere(10);
-        let names: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
-        let entries: Vec<Entry<'_>> = names.iter().map(|n| (b"40000".as_slice(), n.as_bytes(), id)).collect();
-        maker.object_at(id, Kind::Tree, &tree_bytes(&entries));
+    ("itself", |maker| {
+        let id = nowhere(9);
+        maker.object_at(id, Kind::Tree, &tree_bytes(&[(b"40000", b"x", id), (b"40000", b"y", id)]));
         id
     }),
     ("two hundred thousand entries", |maker| {
