@@ -166,9 +166,10 @@ fn start(url: &str, folder: &Path) -> Result<Started> {
         environments: config.environments.values().cloned().collect(),
         cache_dir: config.cache_dir.clone(),
         compose: compose(&config),
-        client: source::client()?,
+        clients: source::Clients::default(),
         hosts: Hosts::default(),
         hint: hint.clone(),
+        suspended: tokio::sync::watch::channel(None).1,
         reports: sender,
         permits: Arc::new(Semaphore::new(2)),
     };

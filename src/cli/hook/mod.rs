@@ -156,7 +156,7 @@ async fn target(daemon: &Url, source: &SourceName, asked: &HookArgs) -> Result<T
         let webhook = found.webhook.as_ref().ok_or_else(no_webhook)?;
         let RepoUrl::Http(url) = &found.url else {
             return Err(CliError::NotConfigured(format!(
-                "source {source} is on this machine: no forge calls for it"
+                "source {source} has no https:// address, by which its forge could be asked: create the hook by hand"
             )));
         };
         (webhook.forge, url.clone(), given.or(Some(webhook.secret.clone())))

@@ -47,6 +47,7 @@ impl Reader {
             clients: Clients::default(),
             hosts: Hosts::default(),
             hint: hint.clone(),
+            suspended: tokio::sync::watch::channel(None).1,
             reports: sender,
             permits: Arc::new(Semaphore::new(1)),
         };
