@@ -347,9 +347,16 @@ mod tests {
         for _ in 0..10 {
             host(&hosts, url).enter().await.leave(Word::Answered, 7);
         }
-        assert_eq!(start.elapsed(), seconds(4), "9 looks took 63 of 60, the tenth waits for one of its own");
+        let waited = start.elapsed().as_millis();
+        assert!(
+            (4_000..4_010).contains(&waited),
+            "9 looks took 63 of 60, the tenth waits for its own: {waited}"
+        );
         let pause = pause_of(&hosts, url).unwrap();
-        assert_eq!((pause.why, pause.left), (PauseWhy::Budget, seconds(7)));
+        assert!(
+            pause.why == PauseWhy::Budget && (6_980..=7_000).contains(&pause.left.as_millis()),
+            "{pause:?}"
+        );
         assert_eq!(pause_of(&hosts, "https://other.example.com/a"), None);
     }
 
