@@ -13,7 +13,7 @@ use super::memory::{Memories, Memory};
 use super::queue::{Next, Queue};
 use super::read::Read;
 use super::report::Reporter;
-use super::slots::Slots;
+use super::slots::{self, Slots};
 use super::sources::Sources;
 use crate::cluster::Cluster;
 use crate::cluster::apply::WriteError;
@@ -167,7 +167,7 @@ impl Driver {
             samples: samples.as_ref(),
             commands: &read.stored.spec.commands,
             suspended: read.stored.spec.suspend,
-            slot: self.slots.available(release),
+            slot: self.slots.available(release, slots::wants(before)),
             session: self.session,
             epoch,
             now,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::record::{Record, Sync};
-use crate::model::rollout::StageState;
+use crate::model::rollout::{Phase, StageState};
 use crate::model::samples::Tally;
 
 /// Tells whether `after` must be stored before anything is written. Counters, credited time and the wording of sentences alone are
@@ -14,8 +14,13 @@ pub fn must_store(before: &Record, after: &Record) -> bool {
 
 fn durable(record: &Record) -> Record {
     let mut record = record.clone();
-    // Why a declaration cannot be used is all that a person has of it; other sentences follow from what is compared.
-    if record.sync != Sync::Invalid || record.rollout.is_some() {
+    // Why a declaration cannot be used, and that a prepared rollout waits for its turn, is all that a person has of it; other
+    // sentences follow from what is compared.
+    let told = match &record.rollout {
+        None => record.sync == Sync::Invalid,
+        Some(rollout) => rollout.phase == Phase::Preparing && rollout.candidate.version().is_some(),
+    };
+    if !told {
         record.message.clear();
     }
     record.real_weight = 0;

@@ -11,6 +11,7 @@ mod kills;
 mod ledger;
 mod lost_record;
 mod modes;
+mod monorepo;
 mod no_help;
 mod process;
 mod pulls;
