@@ -239,10 +239,9 @@ impl Mirror {
     ) -> Result<(), GitError> {
         for follow in follows.iter().filter(|follow| matches!(follow, Follow::Commit(_))) {
             let Some(Some(Tip { id, .. })) = tips.get(&follow.to_string()) else { continue };
-            let spec = format!("+{id}:{PINNED}{id}");
+            // The second asks for no ref: without a prefix a server lists them all.
+            let specs = [format!("+{id}:{PINNED}{id}"), format!("+{PINNED}none:{PINNED}none")];
             if !is_here(repo, *id) {
-                // The second asks for no ref: without a prefix a server lists them all.
-                let specs = [spec.clone(), format!("+{PINNED}none:{PINNED}none")];
                 match self.fetch(repo, &specs, None, network, &|_| true) {
                     // A server that speaks protocol v2 says "not our ref"; how, is not written down anywhere.
                     Err(GitError::Fetch(error)) => {
@@ -253,7 +252,8 @@ impl Mirror {
                     }
                 }
             }
-            self.specs.push(spec);
+            self.specs.retain(|spec| !specs.contains(spec));
+            self.specs.extend(specs);
         }
         Ok(())
     }
