@@ -152,7 +152,9 @@ mod tests {
         for Target { name, feed, seeds } in targets() {
             assert!(seeds.len() >= 2, "{name}");
             feed(b"");
-            seeds.iter().for_each(|seed| feed(seed));
+            for seed in seeds {
+                feed(seed);
+            }
             let mut chance = Chance(7);
             for _ in 0..rounds.unwrap_or(200) {
                 let mut bytes = seeds[chance.below(seeds.len())].to_vec();

@@ -32,7 +32,8 @@ async fn answer(State(root): State<PathBuf>, request: axum::extract::Request) ->
     answered.await.unwrap_or_else(|error| (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response())
 }
 
-async fn backend(root: &Path, parts: &Parts, body: Bytes) -> Result<Response> {
+/// Has Git answer one request.
+pub async fn backend(root: &Path, parts: &Parts, body: Bytes) -> Result<Response> {
     let header =
         |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut child = Command::new("git")
@@ -59,7 +60,7 @@ async fn backend(root: &Path, parts: &Parts, body: Bytes) -> Result<Response> {
     let output = Bytes::from(child.wait_with_output().await?.stdout);
     let end = output.windows(4).position(|window| window == b"\r\n\r\n").context("a header")?;
     let (mut headers, mut status) = (HeaderMap::new(), StatusCode::OK);
-    for line in String::from_utf8_lossy(&output[..end]).lines() {
+    for line in String::from_utf8_lossy(&output.slice(..end)).lines() {
         let Some((name, value)) = line.split_once(": ") else { continue };
         if name == "Status" {
             status = StatusCode::from_bytes(value.get(..3).unwrap_or_default().as_bytes())?;

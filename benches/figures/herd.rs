@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::forge::backend;
 use super::repository::Repository;
 
 /// The forge, as its user sees it.
@@ -82,7 +83,7 @@ type Question = (usize, String, Bytes);
 struct Forge {
     folder: PathBuf,
     shown: Mutex<HashMap<String, usize>>,
-    answers: tokio::sync::Mutex<HashMap<Question, (String, Bytes)>>,
+    answers: tokio::sync::Mutex<HashMap<Question, (HeaderMap, Bytes)>>,
     busy: AtomicUsize,
     most: AtomicUsize,
 }
@@ -111,7 +112,7 @@ async fn answer(State(forge): State<Arc<Forge>>, request: Request) -> Response {
 }
 
 async fn answered(forge: &Forge, request: Request, busy: usize) -> Result<Response> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let path = parts.uri.path().trim_start_matches('/').to_owned();
     let lock = || forge.shown.lock().unwrap_or_else(PoisonError::into_inner);
     if path == "most" {
@@ -126,39 +127,13 @@ async fn answered(forge: &Forge, request: Request, busy: usize) -> Result<Respon
     let commit = lock().get(name).copied().unwrap_or_default();
     let question = (commit, service.to_owned(), body.collect().await?.to_bytes());
     let mut answers = forge.answers.lock().await;
-    let (kind, bytes) = if let Some(known) = answers.get(&question) {
-        known.clone()
-    } else {
-        let asked = backend(&forge.folder, parts.uri.query().unwrap_or_default(), &question).await?;
-        answers.entry(question).or_insert(asked).clone()
-    };
-    drop(answers);
-    Ok(([("content-type", kind)], Body::from(bytes)).into_response())
-}
-
-/// Runs `git http-backend` as a CGI program (RFC 3875); returns the type of the answer and the answer.
-async fn backend(folder: &Path, query: &str, (commit, service, body): &Question) -> Result<(String, Bytes)> {
-    let mut child = Command::new("git")
-        .arg("http-backend")
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").context("there is a PATH")?)
-        .envs([("GIT_CONFIG_GLOBAL", "/dev/null"), ("GIT_CONFIG_SYSTEM", "/dev/null")])
-        .envs([("GIT_HTTP_EXPORT_ALL", "1"), ("GIT_PROTOCOL", "version=2")])
-        .env("GIT_PROJECT_ROOT", folder)
-        .env("REQUEST_METHOD", if body.is_empty() { "GET" } else { "POST" })
-        .env("PATH_INFO", format!("/{commit}.git/{service}"))
-        .env("QUERY_STRING", query)
-        .env("CONTENT_TYPE", "application/x-git-upload-pack-request")
-        .env("CONTENT_LENGTH", body.len().to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut stdin = child.stdin.take().context("it has an input")?;
-    stdin.write_all(body).await?;
-    drop(stdin);
-    let output = Bytes::from(child.wait_with_output().await?.stdout);
-    let end = output.windows(4).position(|window| window == b"\r\n\r\n").context("a head")?;
-    let head = String::from_utf8_lossy(&output[..end]).into_owned();
-    let kind = head.lines().find_map(|line| line.strip_prefix("Content-Type: ")).context("a type")?;
-    Ok((kind.to_owned(), output.slice(end + 4..)))
+    if let Some((head, bytes)) = answers.get(&question) {
+        return Ok((head.clone(), bytes.clone()).into_response());
+    }
+    let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    parts.uri = format!("/{commit}.git/{service}{query}").parse()?;
+    let (head, body) = backend(&forge.folder, &parts, question.2.clone()).await?.into_parts();
+    let answer = (head.headers, body.collect().await?.to_bytes());
+    answers.insert(question, answer.clone());
+    Ok(answer.into_response())
 }

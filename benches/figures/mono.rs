@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use idp::config;
 use idp::reconcile::compose;
-use idp::source::{self, Hint, Hosts, SourceLoop, SourceReport, Trigger};
+use idp::source::{self, Cache, Hint, Hosts, SourceLoop, SourceReport, Trigger};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -164,7 +164,7 @@ fn start(url: &str, folder: &Path) -> Result<Started> {
     let looper = SourceLoop {
         source: config.sources.values().next().context("a source")?.clone(),
         environments: config.environments.values().cloned().collect(),
-        cache_dir: config.cache_dir.clone(),
+        cache: Cache::open(&config.cache_dir, config.cache_limit, config.sources.keys().cloned()),
         compose: compose(&config),
         clients: source::Clients::default(),
         hosts: Hosts::default(),

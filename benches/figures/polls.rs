@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use idp::config;
 use idp::model::name::{ServiceName, SourceName};
-use idp::source::{Clients, Compose, Declared, Hint, Hosts, SourceLoop, SourceReport, Trigger};
+use idp::source::{Cache, Clients, Compose, Declared, Hint, Hosts, SourceLoop, SourceReport, Trigger};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +70,7 @@ impl Loops {
         let mut loops = Self { hints: Vec::new(), numbers: BTreeMap::new(), reports, stop };
         let (hosts, clients) = (Hosts::default(), Clients::default());
         let permits = Arc::new(Semaphore::new(LOOKS));
+        let mirrors = Cache::open(&config.cache_dir, config.cache_limit, config.sources.keys().cloned());
         for number in 0..count {
             let source = config
                 .sources
@@ -82,7 +83,7 @@ impl Loops {
             let source_loop = SourceLoop {
                 source: source.clone(),
                 environments: config.environments.values().cloned().collect(),
-                cache_dir: config.cache_dir.clone(),
+                cache: mirrors.clone(),
                 compose: compose("checkout".parse()?),
                 clients: clients.clone(),
                 hosts: hosts.clone(),

@@ -81,8 +81,11 @@ fn add(
 /// Returns the first-parent commits from a commit downwards that are here, a bounded number: what they reach was there before a merge.
 fn mainline(repo: &Repository, first: ObjectId) -> Result<BTreeSet<ObjectId>, GitError> {
     let (mut seen, mut next) = (BTreeSet::new(), Some(first));
+    // Whoever makes objects by hand can make a commit its own ancestor.
     while let Some(id) = next.filter(|id| seen.len() < STEPS && repo.has_object(*id)) {
-        seen.insert(id);
+        if !seen.insert(id) {
+            break;
+        }
         let commit = tree::commit(repo, id)?;
         next = commit.parent_ids().next().map(gix::Id::detach);
     }

@@ -4,6 +4,7 @@ use gix::objs::Kind;
 
 use super::maker::{Entry, Maker, PEOPLE, commit_bytes, deflated, nowhere};
 use super::{Machine, case};
+use crate::model::desired::SourceProblem;
 use crate::source::SourceReport;
 
 fn met(make: impl Fn(&Maker, gix::ObjectId) + 'static) -> SourceReport {
@@ -11,7 +12,8 @@ fn met(make: impl Fn(&Maker, gix::ObjectId) + 'static) -> SourceReport {
 }
 
 fn said(report: &SourceReport) -> String {
-    report.heads.problems.iter().map(|problem| format!("{:?}: {}\n", problem.path, problem.message)).collect()
+    let line = |problem: &SourceProblem| format!("{:?}: {}", problem.path, problem.message);
+    report.heads.problems.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The look never ended.
@@ -123,7 +125,7 @@ fn a_name_longer_than_any_file_system_has_is_nobodys() {
     let report = met(|maker, first| {
         let mut inner = maker.root(&[]);
         for _ in 0..64 {
-            inner = maker.tree(&[(b"40000", &[b'n'; 100_000], inner)]);
+            inner = maker.tree(&[(b"40000", &vec![b'n'; 100_000], inner)]);
         }
         maker.set_main(maker.commit(maker.root(&[(b"40000", b"src", inner)]), &[first]));
     });

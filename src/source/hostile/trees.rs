@@ -162,7 +162,7 @@ const SHAPES: [Shape; 19] = [
         maker.tree(&[(b"100644", b"z", file), (b"100644", b"deploy.yaml", file), (b"100644", b"a", file)])
     }),
     ("65 deep", |maker| deep(maker, 65, b"d", maker.root(&[]))),
-    ("10,000 deep", |maker| deep(maker, 10_000, b"d", maker.root(&[]))),
+    ("2,000 deep", |maker| deep(maker, 2_000, b"d", maker.root(&[]))),
     ("64 deep with long names", |maker| deep(maker, 64, &[b'n'; 100_000], maker.root(&[]))),
     ("64 deep with declarations' names", |maker| deep(maker, 64, b".idp", maker.root(&[]))),
     ("nine megabytes", |maker| raw(maker, &vec![b'x'; 9 << 20])),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use idp::config;
 use idp::source::{
-    Clients, Compose, DeclareRequest, Declared, Hint, Hosts, Refused, RenderRequest, SourceLoop,
+    Cache, Clients, Compose, DeclareRequest, Declared, Hint, Hosts, Refused, RenderRequest, SourceLoop,
     SourceReport, Trigger,
 };
 use tempfile::TempDir;
@@ -37,12 +37,13 @@ impl Reader {
         fs::write(folder.join("idpd.yaml"), text)?;
         let config = config::load(&folder.join("idpd.yaml"))?;
         let source = config.sources.into_values().next().context("there is one")?;
+        let cache = Cache::open(&config.cache_dir, config.cache_limit, [source.name.clone()]);
         let (sender, reports) = mpsc::channel(8);
         let (hint, stop) = (Hint::default(), CancellationToken::new());
         let source_loop = SourceLoop {
             source,
             environments: config.environments.into_values().collect(),
-            cache_dir: config.cache_dir,
+            cache,
             compose: compose(),
             clients: Clients::default(),
             hosts: Hosts::default(),

@@ -62,15 +62,11 @@ async fn a_commit_that_touches_many_services_rolls_ten_at_a_time_and_all_of_them
             }
             most = most.max(rolling.len());
             assert!(most <= LIMIT, "{rolling:?} at one time");
-            if record.message.contains("waiting for a slot: max_concurrent_rollouts")
-                && waited.insert(name.clone())
-            {
-                if waited.len() % 8 == 0 {
-                    let metrics = world.daemon.as_ref().unwrap().metrics.render();
-                    let preparing =
-                        metrics.lines().filter(|line| line.contains("phase=\"Preparing\"")).count();
-                    shown = shown.max(preparing);
-                }
+            let waits = record.message.contains("waiting for a slot: max_concurrent_rollouts");
+            if waits && waited.insert(name.clone()) && waited.len() % 8 == 0 {
+                let metrics = world.daemon.as_ref().unwrap().metrics.render();
+                let preparing = metrics.lines().filter(|line| line.contains("phase=\"Preparing\"")).count();
+                shown = shown.max(preparing);
             }
             if record.stable.is_some() && phase.is_none() {
                 stable.insert(name, record);
