@@ -32,7 +32,10 @@ const FLEETS: [usize; 2] = [100, 50_000];
 /// How much longer it may take in the large one.
 const FLAT: f64 = 1.5;
 
-/// Measures it in a small fleet and in a large one, each service with a repository of its own.
+/// Services of one repository.
+const TOGETHER: usize = 50;
+
+/// Measures it in a small fleet and in a large one, fifty services to a repository.
 pub async fn queued(sheet: &mut Sheet, pushes: usize, share: usize) -> Result<()> {
     let [few, many] = FLEETS.map(|services| (services / share).max(2));
     let small = Times::new(fleet(few, pushes).await?);
@@ -52,7 +55,8 @@ async fn fleet(services: usize, pushes: usize) -> Result<Vec<Duration>> {
     let source = |number| {
         format!("- {{name: s{number}, url: /r/{number}, webhook: {{forge: gitea, secret_file: hook}}}}\n")
     };
-    let sources: Vec<String> = (0..services).map(source).collect();
+    let repositories = services.div_ceil(TOGETHER);
+    let sources: Vec<String> = (0..repositories).map(source).collect();
     let text = format!(
         "cluster: {{in_cluster: true}}\nenvironments: [{{name: production, namespace: p}}]\nsources:\n{}",
         sources.concat()
@@ -61,7 +65,10 @@ async fn fleet(services: usize, pushes: usize) -> Result<Vec<Duration>> {
     let hints = Hints::new(config.sources.keys().cloned());
     let hooks = Hooks::new(&config, &hints, &Suspensions::new(config.sources.values()));
     let names: Vec<(SourceName, ReleaseKey)> = (0..services)
-        .map(|number| Ok((format!("s{number}").parse()?, format!("s{number}.production").parse()?)))
+        .map(|number| {
+            let source = format!("s{}", number % repositories).parse()?;
+            Ok((source, format!("s{number}.production").parse()?))
+        })
         .collect::<Result<_>>()?;
 
     // Every release waits for a later look at it, as in a fleet at rest.
