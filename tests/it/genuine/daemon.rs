@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use super::ground::Ground;
 use crate::stack::{self, Process, guarded};
 
@@ -21,8 +19,6 @@ pub struct Setup<'a> {
     pub sources: String,
     /// The broker's address and the topic.
     pub kafka: (&'a str, &'a str),
-    /// `cluster.lease`, in YAML.
-    pub lease: &'a str,
 }
 
 /// The daemon. It ends when this is dropped.
@@ -62,9 +58,10 @@ impl Daemon {
         Ok(())
     }
 
-    /// Tells whether it was started and neither killed nor stopped since.
-    pub fn runs(&self) -> bool {
-        self.lock().is_some()
+    /// Tells whether it was started and neither killed nor stopped since; that it ended by itself is an error.
+    pub fn runs(&self) -> anyhow::Result<bool> {
+        let mut running = self.lock();
+        running.as_mut().map(Process::ensure_runs).transpose().map(|runs| runs.is_some())
     }
 
     /// Returns what kills it at once, from wherever.
@@ -81,13 +78,13 @@ impl Daemon {
         process.finish(STOP_LIMIT).await
     }
 
-    /// Adds the end of the daemon's log to an error.
+    /// Adds the end of the daemon's log to an error: after it, so that whoever cuts a long report cuts the log.
     pub fn explain<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
-        result.with_context(|| {
+        result.map_err(|error| {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let end = lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n");
-            format!("the end of the daemon's log:\n{end}")
+            anyhow::anyhow!("{error:#}\nthe end of the daemon's log:\n{end}")
         })
     }
 
@@ -104,14 +101,13 @@ impl Daemon {
 
 fn configuration(ground: &Ground, setup: &Setup<'_>, address: &str) -> String {
     let registry = ground.registry.address();
-    let Setup { kubeconfig, sources, kafka: (broker, topic), lease } = setup;
+    let Setup { kubeconfig, sources, kafka: (broker, topic) } = setup;
     format!(
         r#"listen: {address}
 cache_dir: {cache}
 cluster:
   kubeconfig: {kubeconfig}
   name: genuine
-  lease: {lease}
 environments:
   - name: production
     namespace: "{{{{service.team}}}}-{{{{env}}}}"

@@ -11,6 +11,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use idp::model::record::Record;
 use idp::model::rollout::Outcome;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, Patch, PatchParams};
 use serde_json::Value;
 
 use super::SOON;
@@ -24,7 +26,9 @@ use super::service::{NAMESPACE, Service};
 use crate::stack::{Kafka, kafka, require, until};
 
 const TOPIC: &str = "kill";
-/// A rollout with some twenty restarts in it, each of which waits for the lease of the one before.
+const HOME: &str = "idp-system";
+const LEASE: &str = "idpd-genuine";
+/// A rollout with some twenty restarts in it.
 const LIMIT: Duration = Duration::from_mins(6);
 
 /// The changes, how their images behave, how each ends, and when the daemon is killed at each write that follows.
@@ -76,17 +80,17 @@ async fn killed_at_every_write_it_ends_as_if_it_never_was() -> anyhow::Result<()
         kubeconfig: &proxy.kubeconfig,
         sources: format!("{}{}", calm.source(), victim.source()),
         kafka: (&kafka.bootstrap, TOPIC),
-        lease: "{duration: 1s, renew: 250ms}",
     };
     let daemon = Daemon::prepare(&ground, &setup)?;
     *killer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(daemon.killer()));
     let census = Census::begin(&ground.client, NAMESPACE);
-    let scene = Scene { calm, victim, daemon, census, kafka, fate };
+    let scene = Scene { client: ground.client.clone(), calm, victim, daemon, census, kafka, fate };
     let played = scene.play().await;
     scene.daemon.explain(played)
 }
 
 struct Scene {
+    client: kube::Client,
     calm: Service,
     victim: Service,
     daemon: Daemon,
@@ -137,7 +141,7 @@ impl Scene {
     async fn rest(&self, service: &Service, commit: &str, outcome: Outcome) -> anyhow::Result<()> {
         let mut last: Option<Record> = None;
         let waited = until("the rollout to end", LIMIT, async || {
-            self.revive()?;
+            self.revive().await?;
             last = service.release.read().await?.map(|(_, record)| record);
             Ok(last
                 .as_ref()
@@ -149,15 +153,23 @@ impl Scene {
         Ok(())
     }
 
-    fn revive(&self) -> anyhow::Result<()> {
-        if self.daemon.runs() { Ok(()) } else { self.daemon.spawn() }
+    /// Starts the daemon if it was killed. The lease of the one before is ended for it: one that is short enough to be waited for some
+    /// eighty times is lost by a daemon that lives, wherever the machine stalls for a second.
+    async fn revive(&self) -> anyhow::Result<()> {
+        if self.daemon.runs()? {
+            return Ok(());
+        }
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), HOME);
+        let nobodys = serde_json::json!({ "spec": { "holderIdentity": "" } });
+        leases.patch(LEASE, &PatchParams::default(), &Patch::Merge(nobodys)).await?;
+        self.daemon.spawn()
     }
 
     /// Waits until both services have the same objects and the same record, and compares how often each object was made.
     async fn same_end(&self) -> anyhow::Result<()> {
         let mut ends = Vec::new();
         let same = until("the same end", SOON, async || {
-            self.revive()?;
+            self.revive().await?;
             ends.clear();
             for service in [&self.calm, &self.victim] {
                 let (_, record) = service.release.read().await?.context("read the record")?;

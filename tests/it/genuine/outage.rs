@@ -22,7 +22,6 @@ async fn a_broker_that_is_away_delays_no_rollout_and_misses_no_event() -> anyhow
         kubeconfig: &ground.api.kubeconfig,
         sources: service.source(),
         kafka: (&bootstrap, TOPIC),
-        lease: "{}",
     };
     let daemon = Daemon::prepare(&ground, &setup)?;
     let story = story(&service, &daemon, &mut kafka).await;

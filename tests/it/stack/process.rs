@@ -67,6 +67,14 @@ impl Process {
         }
     }
 
+    /// Fails if the process has ended.
+    pub fn ensure_runs(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended by itself with {status}\n{}", self.name, self.log_tail()),
+        }
+    }
+
     /// Waits for the end of a process that ends by itself and succeeds.
     pub async fn finish(mut self, limit: Duration) -> anyhow::Result<()> {
         let status: ExitStatus = wait::until(self.name, limit, async || Ok(self.child.try_wait()?))

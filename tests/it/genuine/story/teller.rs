@@ -53,7 +53,6 @@ impl Teller {
             kubeconfig: &ground.api.kubeconfig,
             sources: source(&team),
             kafka: (&kafka.bootstrap, TOPIC),
-            lease: "{}",
         };
         let daemon = Daemon::prepare(&ground, &setup)?;
         daemon.explain(daemon.start().await)?;
