@@ -2,12 +2,13 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::{HttpState, Peer, is_near};
+use super::HttpState;
+use super::near::Near;
 use crate::model::name::SourceName;
 
 /// Rows of an answer that does not say how many.
@@ -25,13 +26,10 @@ pub(super) struct Asked {
 
 /// Answers who asks from this machine; to others there is no such page.
 pub(super) async fn list(
+    _: Near,
     State(state): State<HttpState>,
-    peer: Option<Extension<Peer>>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
-    if !is_near(peer) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
     let asked = match asked {
         Ok(Query(asked)) => asked,
         Err(error) => return error.into_response(),

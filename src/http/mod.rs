@@ -8,6 +8,7 @@ mod bounds_tests;
 mod connections;
 mod deliveries;
 mod hooks;
+mod near;
 pub mod pulls;
 pub mod sources;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Extension, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -123,12 +124,6 @@ pub fn router(state: HttpState) -> Router {
         .route("/readyz", get(ready))
         .layer(CatchPanicLayer::new())
         .with_state(state)
-}
-
-/// Tells whether a request comes from this machine, which a port that is forwarded into a pod does. The address of the webhooks is
-/// everybody's, and names of branches are not.
-fn is_near(peer: Option<Extension<Peer>>) -> bool {
-    peer.is_some_and(|Extension(Peer(peer))| peer.ip().to_canonical().is_loopback())
 }
 
 async fn metrics(State(state): State<HttpState>) -> Response {

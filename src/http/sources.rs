@@ -1,13 +1,14 @@
 //! `GET /api/v1/sources`: how each source was last seen, and `POST /api/v1/sources/{name}/look`: look at it now.
 
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{HttpState, Peer, is_near};
+use super::HttpState;
+use super::near::{Named, Near};
 use crate::model::name::SourceName;
 use crate::model::suspension::Suspended;
 use crate::source::webhook::Hooks;
@@ -100,15 +101,12 @@ pub struct SourceList {
 }
 
 /// Answers who asks from this machine; to others there is no such page.
-pub(super) async fn list(State(state): State<HttpState>, peer: Option<Extension<Peer>>) -> Response {
-    if !is_near(peer) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
+pub(super) async fn list(_: Near, State(state): State<HttpState>) -> Json<SourceList> {
     let mut sources = (state.ways.sources)();
     for source in &mut sources {
         source.webhook = webhook(&state.hooks, &source.name);
     }
-    Json(SourceList { sources }).into_response()
+    Json(SourceList { sources })
 }
 
 /// Tells how a source's webhook does, if it takes any.
@@ -124,19 +122,7 @@ pub fn webhook(hooks: &Hooks, source: &SourceName) -> Option<WebhookSeen> {
 }
 
 /// Has a source looked at now, if who asks is on this machine. It hurts nobody: looks that are asked for while one runs are one.
-pub(super) async fn look(
-    State(state): State<HttpState>,
-    peer: Option<Extension<Peer>>,
-    Path(name): Path<String>,
-) -> Response {
-    if !is_near(peer) {
-        return StatusCode::NOT_FOUND.into_response();
-    }
-    let source = name.parse::<SourceName>().ok();
-    let Some((source, hint)) = source.and_then(|name| Some((name.clone(), state.ways.hints.get(&name)?)))
-    else {
-        return (StatusCode::NOT_FOUND, "no such source in the configuration\n").into_response();
-    };
+pub(super) async fn look(Named { source, hint }: Named, State(state): State<HttpState>) -> Response {
     if let Some(suspended) = state.ways.suspensions.of(&source) {
         let why = format!("{source} is {}\n", suspended.sentence(source.as_str()));
         return (StatusCode::CONFLICT, why).into_response();
