@@ -59,20 +59,12 @@ impl Loops {
         let source =
             |number| format!("- {{name: r{number}, url: \"{}\", poll: {poll}}}\n", herd.repository(number));
         let sources: Vec<String> = (0..count).map(source).collect();
-        let parsed = |sources: &[String]| {
-            let text = format!(
-                "cluster: {{in_cluster: true}}\ncache_dir: {}\nenvironments: [{{name: production, namespace: p}}]\nsources:\n{}",
-                cache.display(),
-                sources.concat()
-            );
-            config::parse(&text, cache).map_err(|errors| anyhow::anyhow!("{errors}"))
-        };
-        // One file may have some seven thousand sources.
-        let mut chunks = sources.chunks(5_000);
-        let mut config = parsed(chunks.next().context("there is a source")?)?;
-        for chunk in chunks {
-            config.sources.extend(parsed(chunk)?.sources);
-        }
+        let text = format!(
+            "cluster: {{in_cluster: true}}\ncache_dir: {}\nenvironments: [{{name: production, namespace: p}}]\nsources:\n{}",
+            cache.display(),
+            sources.concat()
+        );
+        let config = config::parse(&text, cache).map_err(|errors| anyhow::anyhow!("{errors}"))?;
         let (sender, reports) = mpsc::channel(64);
         let stop = CancellationToken::new();
         let mut loops = Self { hints: Vec::new(), numbers: BTreeMap::new(), reports, stop };

@@ -8,8 +8,10 @@ use serde_yaml::Spanned;
 
 use super::error::{ConfigErrors, Place, Problem};
 
-/// Largest configuration file that is read, in bytes.
-pub(super) const MAX_BYTES: usize = 1 << 20;
+/// Largest configuration file that is read, in bytes. With the nodes below it has room for tens of thousands of sources.
+pub(super) const MAX_BYTES: usize = 16 << 20;
+/// Keys and values that a file may have.
+const MAX_NODES: usize = 1_000_000;
 
 /// A value without its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,7 +155,7 @@ pub(super) fn read(text: &str) -> Result<Node, ConfigErrors> {
     let options = serde_yaml::options! {
         strict_booleans: true,
         with_snippet: false,
-        budget: serde_yaml::budget! { max_depth: 32, max_nodes: 50_000, max_events: 200_000 },
+        budget: serde_yaml::budget! { max_depth: 32, max_nodes: MAX_NODES, max_events: 4 * MAX_NODES },
     };
     serde_yaml::from_str_with_options(text, options).map_err(|error| {
         let at = error.location().map_or(Place::START, Place::from);

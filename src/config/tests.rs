@@ -268,7 +268,17 @@ fn what_is_not_yaml_is_one_error_at_its_place() {
     }
     let deep = "[".repeat(10_000);
     assert!(parse(&deep, Path::new("/")).is_err());
-    assert!(parse(&" ".repeat(2 << 20), Path::new("/")).is_err());
+    assert!(parse(&" ".repeat(17 << 20), Path::new("/")).is_err());
+}
+
+#[test]
+fn one_file_has_room_for_ten_thousand_sources() {
+    let source = |number| {
+        format!("  - {{name: r{number}, url: \"https://git.example.com/shop/r{number}.git\", poll: 30s}}\n")
+    };
+    let sources: String = (0..10_000).map(source).collect();
+    let config = parse(&format!("{SMALL}sources:\n{sources}"), Path::new("/")).unwrap();
+    assert_eq!(config.sources.len(), 10_000);
 }
 
 #[test]
