@@ -13,6 +13,7 @@ mod generic;
 mod gitea;
 mod github;
 mod gitlab;
+mod outcome;
 mod proof;
 mod receiver;
 mod setup;
@@ -26,8 +27,9 @@ use jiff::Timestamp;
 use crate::config::{Forge, Secret, Webhook};
 
 pub use deliveries::{Delivery, Log, Turned};
+pub use outcome::{HookOutcome, News, Refusal};
 pub use proof::ProofError;
-pub use receiver::{HookOutcome, Hooks, News, Proven, Refusal};
+pub use receiver::{Hooks, Proven};
 pub use setup::{Setup, setup};
 
 use event::{ParseError, Told};
