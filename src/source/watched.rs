@@ -12,9 +12,6 @@ use super::error::GitError;
 use super::report::Declared;
 use super::tree::{Budget, at, files};
 
-/// What never makes a new version.
-const ALWAYS_IGNORED: [&str; 3] = [".idp/**", "**/.idp/**", "**/*.md"];
-
 /// The paths that a service watches.
 #[derive(Debug)]
 pub(super) struct Watched {
@@ -30,7 +27,6 @@ impl Watched {
     /// Compiles what a file and its declaration watch. The error names the glob.
     pub(super) fn new(path: &str, declared: &Declared) -> Result<Self, String> {
         let folder = folder_of(path);
-        let ignored = declared.ignore.iter().map(String::as_str).chain(ALWAYS_IGNORED);
         let mut roots: Vec<String> = declared.paths.iter().map(|glob| static_prefix(glob)).collect();
         roots.push(folder.clone());
         roots.sort();
@@ -45,7 +41,7 @@ impl Watched {
         Ok(Self {
             // A path without a wildcard is a file, or a folder with all that is in it.
             added: globs(declared.paths.iter().chain(&inside).map(String::as_str))?,
-            ignored: globs(ignored)?,
+            ignored: globs(declared.ignore.iter().map(String::as_str))?,
             folder,
             roots: outer,
         })
@@ -53,7 +49,9 @@ impl Watched {
 
     /// Tells whether a file counts.
     pub(super) fn matches(&self, path: &str) -> bool {
-        (inside(path, &self.folder) || self.added.is_match(path)) && !self.ignored.is_match(path)
+        (inside(path, &self.folder) || self.added.is_match(path))
+            && !never_counts(path)
+            && !self.ignored.is_match(path)
     }
 
     /// Returns the folders without a wildcard above everything that is watched.
@@ -123,6 +121,12 @@ fn folder_of(path: &str) -> String {
     }
 }
 
+/// Tells whether a file never makes a new version: what lies in a folder `.idp`, and documents. No glob, since every service would have
+/// its own: compiled ones take some hundred kilobytes.
+fn never_counts(path: &str) -> bool {
+    path.as_bytes().ends_with(b".md") || path.split('/').rev().skip(1).any(|folder| folder == ".idp")
+}
+
 fn inside(path: &str, folder: &str) -> bool {
     folder.is_empty() || path == folder || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
@@ -159,8 +163,13 @@ mod tests {
             ("src/main.rs", true),
             (".idp/deploy.yaml", false),
             ("a/.idp/deploy.yaml", false),
+            ("a/.idp/b/c", false),
+            ("a/b.idp/c", true),
+            ("a/.idp", true),
             ("README.md", false),
             ("a/b.md", false),
+            (".md", false),
+            ("a.md/b", true),
             ("docs/x.txt", false),
             ("docs2/x.txt", true),
         ] {
