@@ -91,55 +91,46 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use rand::rngs::StdRng;
+    use rand::{Rng as _, SeedableRng as _};
+
     use super::*;
 
-    /// Numbers by splitmix64, the same in each run.
-    struct Chance(u64);
-
-    impl Chance {
-        fn below(&mut self, limit: usize) -> usize {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            usize::try_from((z ^ (z >> 31)) % limit as u64).unwrap()
-        }
-
-        /// Changes bytes as a fuzzer without feedback would.
-        fn change(&mut self, bytes: &mut Vec<u8>, other: &[u8]) {
-            const ODD: [&[u8]; 12] = [
-                b"\0",
-                b"\xff",
-                b"\n",
-                b"\"",
-                b":",
-                b"{{",
-                b"-1",
-                b"99999999999999999999",
-                b"\xed\xa0\x80",
-                b"%",
-                b"*",
-                b"0000",
-            ];
-            for _ in 0..=self.below(4) {
-                let at = self.below(bytes.len() + 1);
-                match self.below(6) {
-                    0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-                    1 => bytes.truncate(at),
-                    2 => drop(bytes.splice(at..at, ODD[self.below(ODD.len())].iter().copied())),
-                    3 if !other.is_empty() => {
-                        let from = self.below(other.len());
-                        let to = (from + 1 + self.below(40)).min(other.len());
-                        drop(bytes.splice(at..at, other[from..to].iter().copied()));
-                    }
-                    4 if at < bytes.len() => {
-                        let to = (at + 1 + self.below(16)).min(bytes.len());
-                        drop(bytes.drain(at..to));
-                    }
-                    _ => {
-                        let part: Vec<u8> = bytes[at..(at + 20).min(bytes.len())].repeat(1 + self.below(8));
-                        drop(bytes.splice(at..at, part));
-                    }
+    /// Changes bytes as a fuzzer without feedback would.
+    fn change(chance: &mut StdRng, bytes: &mut Vec<u8>, other: &[u8]) {
+        const ODD: [&[u8]; 12] = [
+            b"\0",
+            b"\xff",
+            b"\n",
+            b"\"",
+            b":",
+            b"{{",
+            b"-1",
+            b"99999999999999999999",
+            b"\xed\xa0\x80",
+            b"%",
+            b"*",
+            b"0000",
+        ];
+        let mut below = |limit: usize| chance.random_range(0..limit);
+        for _ in 0..=below(4) {
+            let at = below(bytes.len() + 1);
+            match below(6) {
+                0 if at < bytes.len() => bytes[at] ^= 1 << below(8),
+                1 => bytes.truncate(at),
+                2 => drop(bytes.splice(at..at, ODD[below(ODD.len())].iter().copied())),
+                3 if !other.is_empty() => {
+                    let from = below(other.len());
+                    let to = (from + 1 + below(40)).min(other.len());
+                    drop(bytes.splice(at..at, other[from..to].iter().copied()));
+                }
+                4 if at < bytes.len() => {
+                    let to = (at + 1 + below(16)).min(bytes.len());
+                    drop(bytes.drain(at..to));
+                }
+                _ => {
+                    let part: Vec<u8> = bytes[at..(at + 20).min(bytes.len())].repeat(1 + below(8));
+                    drop(bytes.splice(at..at, part));
                 }
             }
         }
@@ -155,11 +146,11 @@ mod tests {
             for seed in seeds {
                 feed(seed);
             }
-            let mut chance = Chance(7);
+            let mut chance = StdRng::seed_from_u64(7);
             for _ in 0..rounds.unwrap_or(200) {
-                let mut bytes = seeds[chance.below(seeds.len())].to_vec();
-                let other = seeds[chance.below(seeds.len())];
-                chance.change(&mut bytes, other);
+                let mut bytes = seeds[chance.random_range(0..seeds.len())].to_vec();
+                let other = seeds[chance.random_range(0..seeds.len())];
+                change(&mut chance, &mut bytes, other);
                 let fed = std::panic::catch_unwind(|| feed(&bytes));
                 assert!(fed.is_ok(), "{name}: {}", bytes.escape_ascii());
             }

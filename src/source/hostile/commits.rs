@@ -4,7 +4,7 @@ use gix::ObjectId;
 use gix::objs::Kind;
 
 use super::maker::{Maker, PEOPLE, commit_bytes, nowhere};
-use super::{Case, Chance, case};
+use super::{Case, case, mutated};
 
 fn changed(maker: &Maker) -> ObjectId {
     maker.root(&[(b"100644", b"z", maker.blob(b"z"))])
@@ -162,7 +162,7 @@ pub(super) fn cases() -> Vec<Case> {
     for number in 0..40 {
         cases.push(case(format!("a commit changed by chance, {number}"), move |maker, first| {
             let good = commit_bytes(changed(maker), &[first], PEOPLE);
-            maker.set_main(maker.object(Kind::Commit, &Chance::new(1_000 + number).mutated(&good)));
+            maker.set_main(maker.object(Kind::Commit, &mutated(&good, 1_000 + number)));
         }));
     }
     cases

@@ -3,7 +3,7 @@
 use gix::ObjectId;
 
 use super::maker::{DECLARATION, Maker, deflated, nowhere};
-use super::{Case, Chance, case};
+use super::{Case, case, mutated};
 
 /// What is told of an object that claims more than it has: read as far as it claims.
 fn claim(header: &str, content: &[u8]) -> Vec<u8> {
@@ -175,7 +175,7 @@ pub(super) fn cases() -> Vec<Case> {
     for number in 0..20 {
         cases.push(case(format!("a file of an object changed by chance, {number}"), move |maker, first| {
             let good = claim(&format!("blob {}", DECLARATION.len()), DECLARATION);
-            maker.loose(nowhere(51), &Chance::new(2_000 + number).mutated(&good));
+            maker.loose(nowhere(51), &mutated(&good, 2_000 + number));
             let idp = maker.tree(&[(b"100644", b"deploy.yaml", nowhere(51))]);
             maker.set_main(maker.commit(maker.root(&[(b"40000", b".idp", idp)]), &[first]));
         }));

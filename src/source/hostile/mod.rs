@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gix::ObjectId;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::Clients;
@@ -45,39 +47,21 @@ fn case(name: impl Into<String>, make: impl Fn(&Maker, ObjectId) + 'static) -> C
     Case { name: name.into(), make: Box::new(make) }
 }
 
-/// A source of numbers, the same for one seed.
-struct Chance(u64);
-
-impl Chance {
-    fn new(salt: u64) -> Self {
-        Self(SEED ^ salt)
-    }
-
-    /// Returns a number below `limit`.
-    fn below(&mut self, limit: usize) -> usize {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % limit as u64).unwrap()
-    }
-
-    /// Returns bytes with a few of them changed, left out or doubled.
-    fn mutated(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut bytes = bytes.to_vec();
-        for _ in 0..=self.below(3) {
-            let at = self.below(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
-            match self.below(4) {
-                _ if bytes.is_empty() => bytes.push(0),
-                0 => bytes[at] ^= 1 << self.below(8),
-                1 => drop(bytes.remove(at)),
-                2 => bytes.truncate(at),
-                _ => bytes.insert(at, u8::try_from(self.below(256)).unwrap()),
-            }
+/// Returns bytes with a few of them changed, left out or doubled: the same for one salt.
+fn mutated(bytes: &[u8], salt: u64) -> Vec<u8> {
+    let mut chance = StdRng::seed_from_u64(SEED ^ salt);
+    let mut bytes = bytes.to_vec();
+    for _ in 0..=chance.random_range(0..3) {
+        let at = chance.random_range(0..bytes.len().max(1));
+        match chance.random_range(0..4) {
+            _ if bytes.is_empty() => bytes.push(0),
+            0 => bytes[at] ^= 1 << chance.random_range(0..8),
+            1 => drop(bytes.remove(at)),
+            2 => bytes.truncate(at),
+            _ => bytes.insert(at, chance.random()),
         }
-        bytes
     }
+    bytes
 }
 
 /// What is known of the releases, as whoever takes the reports knows it.
@@ -162,7 +146,7 @@ impl Machine {
         let environments: Vec<_> = config.environments.into_values().collect();
         let source = config.sources.into_values().next().unwrap();
         let mut reader = Reader::new(source, &environments, &cache, language()).unwrap();
-        let mut look = || reader.look(self.network(), Trigger::Webhook).report;
+        let mut look = || reader.look(Ok(None), self.network(), Trigger::Webhook).report;
         let mut known = Known::new();
         let report = look();
         assert!(report.up && report.heads.problems.is_empty(), "{name}: {:?}", report.heads.problems);

@@ -4,7 +4,7 @@ use gix::ObjectId;
 use gix::objs::Kind;
 
 use super::maker::{DECLARATION, Entry, Maker, nowhere, tree_bytes};
-use super::{Case, Chance, case};
+use super::{Case, case, mutated};
 
 /// Where something strange is put.
 #[derive(Debug, Clone, Copy)]
@@ -232,7 +232,7 @@ pub(super) fn cases() -> Vec<Case> {
         cases.push(case(format!("a tree changed by chance, {number}"), move |maker, first| {
             let idp = maker.declared(DECLARATION);
             let good = tree_bytes(&[(b"40000", b".idp", idp), (b"100644", b"x", maker.blob(b"3"))]);
-            head(maker, raw(maker, &Chance::new(number).mutated(&good)), first);
+            head(maker, raw(maker, &mutated(&good, number)), first);
         }));
     }
     cases

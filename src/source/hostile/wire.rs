@@ -8,7 +8,7 @@ use gix::ObjectId;
 use gix::objs::Kind;
 
 use super::maker::{DECLARATION, PEOPLE, commit_bytes, deflated, id_of, nowhere, tree_bytes};
-use super::{Chance, Known, take};
+use super::{Known, mutated, take};
 use crate::source::Trigger;
 use crate::source::fixture::Repo;
 use crate::source::forge::{Crafted, Fault, Forge, TOKEN, packet, started};
@@ -125,10 +125,7 @@ fn packs(head: &Head) -> Vec<(String, Vec<u8>)> {
     packs.push(("a pack with the commit alone".to_owned(), pack_of(2, 1, &lone)));
     packs.push(("a pack and more".to_owned(), [&good[..], &[0xee; 100]].concat()));
     for number in 0..30 {
-        packs.push((
-            format!("a pack changed by chance, {number}"),
-            Chance::new(3_000 + number).mutated(&good),
-        ));
+        packs.push((format!("a pack changed by chance, {number}"), mutated(&good, 3_000 + number)));
     }
     packs
 }
