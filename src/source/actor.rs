@@ -1,15 +1,16 @@
 //! The loop of one source: idle, looking, or looking with another look already asked for. However many hints come during a look, one
 //! more look follows. After a failure the waits grow; a hint still looks at once, but not more often than four times a second.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::OptionFuture;
 use rand::Rng;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::auth::Clients;
 use super::cache::Cache;
@@ -56,7 +57,7 @@ impl SourceLoop {
         let reader = Reader::new(self.source.clone(), &self.environments, &self.cache, self.compose.clone())?;
         let reader = Arc::new(Mutex::new(reader));
         let host = self.hosts.of(&self.source.url);
-        let mut schedule = Schedule::new(self.source.poll, host.is_none());
+        let mut schedule = Schedule::new(self.source.poll, host.is_none(), self.hosts.began());
         let mut watch = LocalWatch::default();
         let mut trigger = Trigger::Start;
         loop {
@@ -69,7 +70,9 @@ impl SourceLoop {
             if let Some(path) = self.source.url.local() {
                 watch.ensure(path, &self.hint, &self.source.name);
             }
-            let Some(looked) = self.look(&reader, host.as_ref(), trigger, &stop).await else { return Ok(()) };
+            // Boxed: most loops rest, and a look needs ten times the room.
+            let looked = Box::pin(self.look(&reader, host.as_ref(), trigger, &stop)).await;
+            let Some(looked) = looked else { return Ok(()) };
             let seen = Seen { up: looked.report.up, moved: looked.moved, trigger: looked.report.trigger };
             let due = schedule.after(seen, Instant::now(), rand::rng().random());
             let pace = Some(pace(&schedule, &due));
@@ -113,7 +116,7 @@ impl SourceLoop {
         self.hint.take().map_or(trigger, |later| later.max(trigger))
     }
 
-    /// Waits for its turn at the host and among all looks, then looks on a thread of its own; `None` when the daemon stops.
+    /// Waits for its turn at the host and among all looks, then looks; `None` when the daemon stops.
     async fn look(
         &self,
         reader: &Arc<Mutex<Reader>>,
@@ -146,18 +149,23 @@ impl SourceLoop {
         trigger: Trigger,
         stop: &CancellationToken,
     ) -> Option<Looked> {
-        let network = Network::new(self.clients.clone(), stop.clone());
+        let until = Instant::now() + LOOK_DEADLINE;
+        let mut network = Network::new(self.clients.clone(), stop.clone());
         let interrupt = network.interrupt.clone();
-        let blocking = reader.clone();
         let span = tracing::info_span!("look", source = %self.source.name, ?trigger);
+        let mut reading = reader.clone().lock_owned().await;
+        let told = reading.ask(&mut network).instrument(span.clone()).await;
+        if let Some(looked) = reading.idle(&told, &network, trigger) {
+            return Some(looked);
+        }
         let mut task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let _span = span.entered();
-            blocking.lock().unwrap_or_else(PoisonError::into_inner).look(network, trigger)
+            reading.look(told, network, trigger)
         });
         let finished = tokio::select! {
             finished = &mut task => finished,
-            () = async { tokio::select! { () = stop.cancelled() => {}, () = sleep(LOOK_DEADLINE) => {} } } => {
+            () = async { tokio::select! { () = stop.cancelled() => {}, () = sleep_until(until) => {} } } => {
                 interrupt.store(true, Ordering::Release);
                 task.await
             }
@@ -167,7 +175,7 @@ impl SourceLoop {
             Ok(_) => None,
             Err(error) => {
                 tracing::error!(source = %self.source.name, %error, "look ended early");
-                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut reader = reader.lock().await;
                 Some(reader.failed("the look ended early by a fault of our own; it is tried again", trigger))
             }
         }

@@ -10,7 +10,8 @@ use crate::model::name::ServiceName;
 /// The declaration files of a branch.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    all: BTreeMap<String, File>,
+    /// Boxed, as a map has room for eleven and most branches have one.
+    all: BTreeMap<String, Box<File>>,
     /// By each folder above what a file watches.
     prefixes: BTreeMap<String, BTreeSet<String>>,
     /// By the service that each declares.
@@ -21,11 +22,11 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn get(&self, path: &str) -> Option<&File> {
-        self.all.get(path)
+        self.all.get(path).map(Box::as_ref)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &File)> {
-        self.all.iter()
+        self.all.iter().map(|(path, file)| (path, file.as_ref()))
     }
 
     /// Returns the files that declare a service.
@@ -65,7 +66,7 @@ impl Files {
                 self.open.insert(path.clone());
             }
         }
-        self.all.insert(path, file);
+        self.all.insert(path, Box::new(file));
     }
 
     /// Takes a file away.

@@ -48,7 +48,8 @@ struct Release {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     releases: BTreeMap<ReleaseKey, Release>,
-    status: Option<SourceStatus>,
+    /// What was last reported, without its releases.
+    last: Option<SourceReport>,
     changed_at: Option<Timestamp>,
     commits: BTreeMap<String, String>,
 }
@@ -112,17 +113,13 @@ impl Memory {
             problems: shown(&gathered.problems),
         };
         let status_changed = self
-            .status
+            .last
             .as_ref()
-            .is_none_or(|old| SourceStatus { looked_at: status.looked_at, ..old.clone() } != status);
-        self.status = Some(status.clone());
-        let releases = self.moved(gathered.releases);
-        let heads = Heads { releases, problems: gathered.problems };
-        let source = source.name.clone();
-        SourceReport {
-            source,
+            .is_none_or(|old| SourceStatus { looked_at: now, ..old.status.clone() } != status);
+        let report = SourceReport {
+            source: source.name.clone(),
             commit,
-            heads,
+            heads: Heads { releases: BTreeMap::new(), problems: gathered.problems },
             looked_at: now,
             trigger,
             stats: cost,
@@ -130,7 +127,21 @@ impl Memory {
             status,
             status_changed,
             pace: None,
-        }
+        };
+        self.last = Some(report.clone());
+        let heads = Heads { releases: self.moved(gathered.releases), ..report.heads };
+        SourceReport { heads, ..report }
+    }
+
+    /// Reports a look that found all as the last one left it, whatever the source declares: what it costs must not grow with that.
+    pub(super) fn again(
+        &mut self,
+        (trigger, cost, now): (Trigger, LookStats, Timestamp),
+    ) -> Option<SourceReport> {
+        let last = self.last.as_mut()?;
+        (last.trigger, last.stats, last.looked_at) = (trigger, cost, now);
+        (last.status.looked_at, last.status_changed) = (now, false);
+        Some(last.clone())
     }
 
     fn gather(&self, look: &BranchLook<'_>, trouble: Option<&str>, gathered: &mut Gathered) {

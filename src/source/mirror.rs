@@ -68,7 +68,7 @@ impl Mirror {
 
     /// Asks by one request where all that is followed points; by none where that cannot move. `None` where that way is not open or
     /// surprises: then [`Self::objects`] has to ask.
-    pub(super) fn tips(
+    pub(super) async fn tips(
         &mut self,
         follows: &[Follow],
         network: &mut Network,
@@ -86,8 +86,8 @@ impl Mirror {
                 return Ok(None);
             }
         }
-        network.authorize(url, access)?;
-        match poll::ask(url, follows, network) {
+        network.authorize(url, access).await?;
+        match poll::ask(url, follows, network).await {
             Ok(tips) => Ok(Some(tips)),
             Err(error) if error.is_surprise() => {
                 self.surprised(&error);

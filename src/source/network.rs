@@ -17,6 +17,7 @@ use url::Url;
 
 use super::auth::{AuthError, Clients, Pass};
 use super::error::GitError;
+use super::report::LookStats;
 use crate::config::Access;
 
 /// How long one look may take.
@@ -28,7 +29,7 @@ const QUIET_LIMIT: u64 = 3_600;
 /// Longest greeting that is kept, in bytes: that of protocol v2 is some 200, an older one lists all refs.
 const GREETING_LIMIT: usize = 16 << 10;
 
-/// The network as one look may use it.
+/// The network as one look may use it. What is async belongs on the runtime, the rest on a thread where gix may block.
 #[derive(Debug, Clone)]
 pub(super) struct Network {
     clients: Clients,
@@ -55,7 +56,7 @@ struct Told {
 }
 
 impl Network {
-    /// Grants a look its time. Must be called within a runtime, used outside of it.
+    /// Grants a look its time. Must be called within a runtime.
     pub(super) fn new(clients: Clients, stop: CancellationToken) -> Self {
         Self {
             clients,
@@ -70,30 +71,32 @@ impl Network {
     }
 
     /// Reads anew what a source proves itself with; the requests from now on are its own.
-    pub(super) fn authorize(&mut self, url: &Url, access: &Access) -> Result<(), GitError> {
+    pub(super) async fn authorize(&mut self, url: &Url, access: &Access) -> Result<(), GitError> {
         self.pass = None;
-        let pass = self.wait(SHORT_DEADLINE, self.clients.pass(url, access))?;
+        let pass = self.within(SHORT_DEADLINE, self.clients.pass(url, access)).await?;
         self.pass = Some(Arc::new(pass));
         Ok(())
+    }
+
+    /// As [`Self::authorize`], on gix's thread.
+    pub(super) fn authorize_blocking(&mut self, url: &Url, access: &Access) -> Result<(), GitError> {
+        let runtime = self.runtime.clone();
+        runtime.block_on(self.authorize(url, access))
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests sent so far.
-    pub(super) fn requests(&self) -> u64 {
-        self.told().requests
+    /// Writes down what was sent and received so far.
+    pub(super) fn count_into(&self, stats: &mut LookStats) {
+        let told = self.told();
+        (stats.requests, stats.fetches, stats.bytes) = (told.requests, self.fetches, told.bytes);
     }
 
     /// Notes a request that is none of HTTP.
     pub(super) fn note_request(&self) {
         self.told().requests += 1;
-    }
-
-    /// Bytes of bodies received so far.
-    pub(super) fn bytes(&self) -> u64 {
-        self.told().bytes
     }
 
     /// How long the server may not be asked any more, as the last answer said.
@@ -138,20 +141,29 @@ impl Network {
     }
 
     /// Waits for something until the deadline or the end of the daemon.
+    async fn within<T>(
+        &self,
+        within: Duration,
+        answer: impl Future<Output = Result<T, GitError>>,
+    ) -> Result<T, GitError> {
+        #[cfg(test)]
+        let _held = hold_time();
+        let until = self.until.min(Instant::now() + within);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(GitError::Stopped),
+            () = tokio::time::sleep_until(until) => Err(GitError::TimedOut(within)),
+            answer = answer => answer,
+        }
+    }
+
+    /// As [`Self::within`], on gix's thread.
     pub(super) fn wait<T>(
         &self,
         within: Duration,
         answer: impl Future<Output = Result<T, GitError>>,
     ) -> Result<T, GitError> {
-        let until = self.until.min(Instant::now() + within);
-        self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => Err(GitError::Stopped),
-                () = tokio::time::sleep_until(until) => Err(GitError::TimedOut(within)),
-                answer = answer => answer,
-            }
-        })
+        self.runtime.block_on(self.within(within, answer))
     }
 
     /// Sends gix's request.
@@ -174,7 +186,7 @@ impl Network {
     }
 
     /// Sends one command of protocol v2 past gix and returns the whole answer, of which no more than `limit` bytes are taken.
-    pub(super) fn command(&self, url: Url, body: Vec<u8>, limit: u64) -> Result<Vec<u8>, GitError> {
+    pub(super) async fn command(&self, url: Url, body: Vec<u8>, limit: u64) -> Result<Vec<u8>, GitError> {
         const ANSWER: &str = "application/x-git-upload-pack-result";
         let mut request = Request::new(Method::POST, url);
         *request.headers_mut() = HeaderMap::from_iter([
@@ -183,7 +195,7 @@ impl Network {
             (HeaderName::from_static("git-protocol"), HeaderValue::from_static("version=2")),
         ]);
         *request.body_mut() = Some(body.into());
-        self.wait(SHORT_DEADLINE, async {
+        let whole = async {
             let mut response = self.answer(request).await?;
             if response.headers().get(CONTENT_TYPE).is_none_or(|kind| kind != ANSWER) {
                 return Err(GitError::Fetch("the answer is none of Git's".into()));
@@ -194,7 +206,8 @@ impl Network {
                 answer.extend_from_slice(&chunk);
             }
             Ok(answer)
-        })
+        };
+        self.within(SHORT_DEADLINE, whole).await
     }
 
     /// Sends a request; what is no success is an error. A token that is refused and can be renewed is, once.
@@ -282,6 +295,14 @@ fn target(location: Option<&str>) -> String {
     };
     let text = location.and_then(shown).unwrap_or_else(|| "another place".to_owned());
     text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// Keeps a test's paused time from running on, as it does when nothing but the network is waited for, until the answer is dropped.
+#[cfg(test)]
+fn hold_time() -> std::sync::mpsc::Sender<()> {
+    let (held, ended) = std::sync::mpsc::channel();
+    tokio::task::spawn_blocking(move || ended.recv());
+    held
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! One look at a source from its repository to its report. Blocking: runs on a thread of its own, never on the runtime's.
+//! One look at a source from its repository to its report. First the one request that tells whether anything moved; if something did,
+//! or that cannot be told so, the rest, which blocks: it runs on a thread of its own, never on the runtime's.
 
 use std::collections::BTreeMap;
 
@@ -35,9 +36,9 @@ struct Tracked {
 }
 
 impl Tracked {
-    fn new(follow: Follow) -> Self {
-        let state = Branch::default();
-        Self { follow, environments: Vec::new(), tag: None, state, error: None, refused: None, signed: None }
+    fn new(follow: Follow) -> Box<Self> {
+        let (environments, state) = (Vec::new(), Branch::default());
+        Box::new(Self { follow, environments, tag: None, state, error: None, refused: None, signed: None })
     }
 
     /// Judges where it points now: a tag that is taken does not move, and nothing older is taken in its place.
@@ -85,8 +86,8 @@ pub(super) struct Reader {
     compose: Compose,
     finder: Finder,
     claimable: Vec<EnvironmentName>,
-    /// By the name of what is followed.
-    tracked: BTreeMap<String, Tracked>,
+    /// By the name of what is followed. Boxed, as a map has room for eleven and most sources follow one thing.
+    tracked: BTreeMap<String, Box<Tracked>>,
     trust: Option<Trust>,
     store: Store,
     cache: Cache,
@@ -96,6 +97,9 @@ pub(super) struct Reader {
     /// Failures of a fetch in a row whose cause nobody named: the mirror may be damaged.
     unexplained: u32,
 }
+
+/// What one request told: where all that is followed points now, or nothing where none tells.
+pub(super) type Told = Result<Option<Tips>, GitError>;
 
 /// A look's report and what the loop needs beside it.
 pub(super) struct Looked {
@@ -141,18 +145,40 @@ impl Reader {
         })
     }
 
-    /// Looks once. Whatever fails is in the report; the last good answers stay.
-    pub(super) fn look(&mut self, mut network: Network, trigger: Trigger) -> Looked {
+    /// Asks where all that is followed points now, if one request tells.
+    pub(super) async fn ask(&mut self, network: &mut Network) -> Told {
+        let follows = self.follows();
+        self.store.tips(&follows, network).await
+    }
+
+    /// Reports a look that found nothing new; `None` if it may have to be finished by [`Self::look`].
+    pub(super) fn idle(&mut self, told: &Told, network: &Network, trigger: Trigger) -> Option<Looked> {
+        // A key may have been taken away while nothing moved.
+        let idle =
+            matches!(told, Ok(Some(tips)) if self.settled.as_ref() == Some(tips)) && self.trust.is_none();
+        if !idle {
+            return None;
+        }
+        self.unexplained = 0;
+        let mut stats = LookStats::default();
+        network.count_into(&mut stats);
+        let report = self.memory.again((trigger, stats, super::now()))?;
+        Some(Looked { report, moved: false, word: Word::of(None, network.spent()) })
+    }
+
+    /// Looks once, with what was told first. Whatever fails is in the report; the last good answers stay.
+    pub(super) fn look(&mut self, told: Told, mut network: Network, trigger: Trigger) -> Looked {
         let before = self.heads();
         let mut stats = LookStats::default();
         let mut in_use = self.source.url.local().is_none().then(|| self.cache.begin(&self.source.name));
-        let failed = self.read(&mut network, &mut stats).err();
+        let failed = told.and_then(|told| self.read(told, &mut network, &mut stats)).err();
+        if failed.is_some() {
+            self.settled = None;
+        }
         if network.fetches > 0 || failed.is_some() {
             in_use.iter_mut().for_each(InUse::changed);
         }
-        stats.fetches = network.fetches;
-        stats.requests = network.requests();
-        stats.bytes = network.bytes();
+        network.count_into(&mut stats);
         let word = Word::of(failed.as_ref(), network.spent());
         let trouble = failed.map(|error| self.trouble(&error));
         drop(in_use);
@@ -175,17 +201,24 @@ impl Reader {
         self.tracked.iter().map(|(name, tracked)| (name.clone(), tracked.state.head)).collect()
     }
 
-    fn read(&mut self, network: &mut Network, stats: &mut LookStats) -> Result<(), GitError> {
+    fn follows(&self) -> Vec<Follow> {
+        self.tracked.values().map(|tracked| tracked.follow.clone()).collect()
+    }
+
+    fn read(
+        &mut self,
+        told: Option<Tips>,
+        network: &mut Network,
+        stats: &mut LookStats,
+    ) -> Result<(), GitError> {
         let settled = self.settled.take();
-        let follows: Vec<Follow> = self.tracked.values().map(|tracked| tracked.follow.clone()).collect();
-        let told = self.store.tips(&follows, network)?;
         if told.is_some() && told == settled {
             self.unexplained = 0;
             self.trust_again();
             self.settled = settled;
             return Ok(());
         }
-        let (mut repo, tips) = self.store.objects(&follows, told, network)?;
+        let (mut repo, tips) = self.store.objects(&self.follows(), told, network)?;
         repo.object_cache_size_if_unset(4 << 20);
         let keys = self.refresh_keys();
         let mut budget = Budget::new(LOOK_DEADLINE, network.interrupt.clone());

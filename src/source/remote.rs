@@ -59,7 +59,7 @@ impl Remote {
     pub(super) fn connect(&self, known: Option<Known>, network: &mut Network) -> Result<Transport, GitError> {
         match self {
             Self::Http { url, access } => {
-                network.authorize(url, access)?;
+                network.authorize_blocking(url, access)?;
                 let parsed = gix::url::parse(url.as_str()).map_err(|error| GitError::Fetch(error.into()))?;
                 let client = Client { network: network.clone(), known };
                 Ok(Box::new(Http::new_http(client, parsed, Protocol::V2, false)))

@@ -36,6 +36,30 @@ async fn a_push_is_one_fetch_and_an_idle_look_is_none() {
 }
 
 #[tokio::test]
+async fn a_look_that_finds_nothing_new_says_what_the_one_before_said() {
+    let repo = Repo::new();
+    repo.publish(&[(".idp/deploy.yaml", "service: a"), ("x", "1")]);
+    let forge = Forge::start(repo.dir.path()).await;
+    let mut running = started(&forge, &repo, "");
+    running.next().await;
+    repo.publish(&[(".idp/deploy.yaml", "service: a\nbroken: E_SYNTAX at 3:1")]);
+    let first = running.look_at(&repo.head()).await;
+    assert_eq!(first.heads.problems.len(), 1, "{:?}", first.heads.problems);
+    assert!(!first.heads.releases.is_empty());
+    running.hint.send(Trigger::Asked);
+    let again = running.next().await;
+    assert_eq!(again.trigger, Trigger::Asked);
+    assert_eq!((again.stats.requests, again.stats.fetches, again.stats.entries), (1, 0, 0));
+    assert_eq!(
+        (again.up, &again.commit, &again.heads.problems),
+        (true, &first.commit, &first.heads.problems)
+    );
+    assert!(again.heads.releases.is_empty(), "nothing moved: {:?}", again.heads.releases);
+    assert!(!again.status_changed && again.looked_at > first.looked_at);
+    assert_eq!(again.status, SourceStatus { looked_at: again.looked_at, ..first.status });
+}
+
+#[tokio::test]
 async fn history_is_deepened_until_the_commit_that_brought_the_content() {
     let repo = Repo::new();
     let code = repo.commit(&[(".idp/deploy.yaml", "service: a"), ("x", "1")]);

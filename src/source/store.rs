@@ -40,14 +40,14 @@ impl Store {
 
     /// Returns the tips of what is followed where they can be had by one request, to be held against those of the last look; `None`
     /// where [`Self::objects`] finds them as cheaply.
-    pub(super) fn tips(
+    pub(super) async fn tips(
         &mut self,
         follows: &[Follow],
         network: &mut Network,
     ) -> Result<Option<Tips>, GitError> {
         match self {
             Self::Local(_) => Ok(None),
-            Self::Remote(mirror) => mirror.tips(follows, network),
+            Self::Remote(mirror) => mirror.tips(follows, network).await,
         }
     }
 

@@ -7,6 +7,7 @@
 mod budget;
 mod host;
 mod listing;
+mod pause;
 mod quota;
 mod schedule;
 #[cfg(test)]
@@ -14,8 +15,10 @@ mod tests;
 
 #[cfg(any(test, feature = "fuzzing"))]
 use gix::ObjectId;
-pub(super) use host::{Host, Word};
-pub use host::{Hosts, Pause, PauseWhy};
+pub(super) use host::Host;
+pub use host::{Hosts, Pause};
+pub use pause::PauseWhy;
+pub(super) use pause::Word;
 pub(super) use quota::spent;
 pub(super) use schedule::{Due, Schedule, Seen};
 use url::Url;
@@ -32,12 +35,12 @@ pub(super) fn read(answer: &[u8]) -> Result<Vec<(&[u8], ObjectId)>, GitError> {
 }
 
 /// Asks by one request where all that is followed points now.
-pub(super) fn ask(url: &Url, follows: &[Follow], network: &Network) -> Result<Tips, GitError> {
+pub(super) async fn ask(url: &Url, follows: &[Follow], network: &Network) -> Result<Tips, GitError> {
     let body = listing::request(follows).ok_or_else(|| GitError::Fetch("a name is too long".into()))?;
     let url = format!("{}/git-upload-pack", url.as_str().trim_end_matches('/'));
     let url = Url::parse(&url).map_err(|error| GitError::Fetch(error.into()))?;
     let limits = listing::Limits::of(follows);
-    let answer = network.command(url, body, limits.bytes)?;
+    let answer = network.command(url, body, limits.bytes).await?;
     let refs = listing::refs(&answer, limits.refs).map_err(|surprise| GitError::Fetch(surprise.into()))?;
     refs::tips(follows, refs)
 }

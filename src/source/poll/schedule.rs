@@ -13,6 +13,10 @@ const REVISITS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2),
 const FAILING_GAP: Duration = Duration::from_millis(250);
 /// Waits after failures: the first, and the longest that its doublings come to.
 const FAILURE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(5));
+/// What all polls that are far enough apart begin on: to wake up costs a machine more than to look, so that it wakes up once for many.
+const BEAT: Duration = Duration::from_secs(1);
+/// The shortest wait that is long enough for that: it becomes longer by less than a tenth.
+const BEATEN: Duration = Duration::from_secs(10);
 /// How many times slower a source is polled whose webhooks tell of its changes.
 const SLOWER: u32 = 10;
 /// How long that is believed after the last webhook; no source is polled slower than that for its webhooks.
@@ -42,6 +46,8 @@ pub(in crate::source) struct Due {
 #[derive(Debug)]
 pub(in crate::source) struct Schedule {
     plain: Duration,
+    /// When some beat was, the same for all sources.
+    beat: Instant,
     /// A local repository shows a commit before anybody can tell of it.
     local: bool,
     /// Good looks were had. The first is that of every source at once; the second ones are spread.
@@ -55,9 +61,9 @@ pub(in crate::source) struct Schedule {
 }
 
 impl Schedule {
-    /// Begins with the interval of the configuration.
-    pub(in crate::source) fn new(plain: Duration, local: bool) -> Self {
-        Self { plain, local, begun: false, failures: 0, told: None, proven: None }
+    /// Begins with the interval of the configuration and a moment that all sources share.
+    pub(in crate::source) fn new(plain: Duration, local: bool, beat: Instant) -> Self {
+        Self { plain, beat, local, begun: false, failures: 0, told: None, proven: None }
     }
 
     /// Takes a look into account; `chance` is from 0 to 1.
@@ -83,7 +89,18 @@ impl Schedule {
         }
         let share = if self.begun { 0.9 + 0.2 * chance } else { 0.1 + 0.9 * chance };
         self.begun = true;
-        Due { next: now + revisit.unwrap_or_else(|| self.interval(now).mul_f64(share)), earliest: now }
+        let wait = revisit.unwrap_or_else(|| self.interval(now).mul_f64(share));
+        Due { next: self.on_beat(now, wait), earliest: now }
+    }
+
+    /// Returns the end of a wait, or the first beat after it if the wait is long.
+    fn on_beat(&self, now: Instant, wait: Duration) -> Instant {
+        if wait < BEATEN {
+            return now + wait;
+        }
+        let since = now.saturating_duration_since(self.beat) + wait;
+        let beats = since.as_nanos().div_ceil(BEAT.as_nanos());
+        self.beat + BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX))
     }
 
     /// Judges whether webhooks tell of the source's changes.
@@ -127,8 +144,9 @@ mod tests {
     const HOOK_FAILED: Seen = Seen { up: false, ..HOOK };
 
     /// Runs looks of which each comes when the one before says, or at its own second; returns the waits in seconds.
-    fn waits(mut schedule: Schedule, looks: &[(Option<u64>, Seen)]) -> Vec<u64> {
+    fn waits(plain: Duration, local: bool, looks: &[(Option<u64>, Seen)]) -> Vec<u64> {
         let start = Instant::now();
+        let mut schedule = Schedule::new(plain, local, start);
         let mut due = start;
         let mut waits = Vec::new();
         // Half a chance is exactly the interval; the first look is out of the way.
@@ -182,21 +200,22 @@ mod tests {
             ),
             ("a failure is no proof", vec![next(HOOK_FOUND), next(FAILED), next(IDLE)], vec![600, 3, 600]),
         ] {
-            assert_eq!(waits(Schedule::new(MINUTE, false), &looks), expected, "{what}");
+            assert_eq!(waits(MINUTE, false, &looks), expected, "{what}");
         }
     }
 
     #[test]
     fn a_day_is_the_slowest_unless_it_was_asked_for() {
         for (plain, slow) in [(1, 10), (3_600, 36_000), (21_600, 86_400), (86_400, 86_400)] {
-            let schedule = Schedule::new(Duration::from_secs(plain), false);
-            assert_eq!(waits(schedule, &[(None, HOOK_FOUND)]), [slow]);
+            let plain = Duration::from_secs(plain);
+            assert_eq!(waits(plain, false, &[(None, HOOK_FOUND)]), [slow]);
         }
     }
 
     #[test]
     fn the_pace_says_when_webhooks_slow_it_down() {
-        let (mut schedule, now) = (Schedule::new(MINUTE, false), Instant::now());
+        let now = Instant::now();
+        let mut schedule = Schedule::new(MINUTE, false, now);
         assert_eq!(schedule.pace(now), (MINUTE, false));
         schedule.after(HOOK_FOUND, now, 0.5);
         assert_eq!(schedule.pace(now), (10 * MINUTE, true));
@@ -205,14 +224,14 @@ mod tests {
 
     #[test]
     fn a_local_repository_is_not_revisited() {
-        assert_eq!(waits(Schedule::new(MINUTE, true), &[(None, HOOK), (None, IDLE)]), [60, 60]);
+        assert_eq!(waits(MINUTE, true, &[(None, HOOK), (None, IDLE)]), [60, 60]);
     }
 
     #[test]
     fn what_is_looked_at_at_once_on_start_is_spread_after_it() {
         let now = Instant::now();
         for (chance, first, later) in [(0.0, 6, 54), (0.5, 33, 60), (1.0, 60, 66)] {
-            let mut schedule = Schedule::new(MINUTE, false);
+            let mut schedule = Schedule::new(MINUTE, false, now);
             for expected in [first, later, later] {
                 let wait = (schedule.after(IDLE, now, chance).next - now).as_millis();
                 assert_eq!((wait + 500) / 1_000, expected, "chance {chance}");
@@ -221,9 +240,21 @@ mod tests {
     }
 
     #[test]
+    fn long_waits_end_on_a_beat_that_all_sources_share() {
+        let beat = Instant::now();
+        let now = beat + Duration::from_millis(7_300);
+        for (plain, expected) in [(60_000, 68_000), (60_700, 68_000), (60_701, 69_000), (9_999, 17_299)] {
+            let mut schedule = Schedule::new(Duration::from_millis(plain), false, beat);
+            schedule.begun = true;
+            let next = schedule.after(IDLE, now, 0.5).next;
+            assert_eq!((next - beat).as_millis(), expected, "every {plain} ms");
+        }
+    }
+
+    #[test]
     fn failures_wait_longer_and_longer() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(MINUTE, false);
+        let mut schedule = Schedule::new(MINUTE, false, now);
         let mut wait = |seen: Seen, chance| {
             let due = schedule.after(seen, now, chance);
             (due.next - now, due.earliest - now)
