@@ -16,7 +16,7 @@ use crate::http::sources::{SourceList, SourceSeen, WebhookSeen};
 use crate::model::duration;
 use crate::model::name::SourceName;
 use crate::source::webhook::{Setup, setup};
-use crate::source::{Pace, PauseWhy};
+use crate::source::{Pace, PauseWhy, SourceStatus};
 
 const PAGE: &str = "/api/v1/sources";
 
@@ -140,7 +140,7 @@ fn row(seen: &SourceSeen, now: Timestamp) -> Vec<Cell> {
     vec![
         Cell::new(seen.name.as_str()),
         Cell::new(status.map(|status| status.branch.as_str()).unwrap_or_default()),
-        Cell::new(status.and_then(|status| status.commit.as_ref()).map_or("", |commit| commit.short())),
+        Cell::new(status.map(commit).unwrap_or_default()),
         Cell::new(status.map(|status| ago(status.looked_at)).unwrap_or_default()),
         Cell::new(seen.pace.map(every).unwrap_or_default()),
         Cell::new(status.and_then(|status| status.changed_at).map(ago).unwrap_or_default()),
@@ -149,6 +149,15 @@ fn row(seen: &SourceSeen, now: Timestamp) -> Vec<Cell> {
         Cell::new(webhook),
         state,
     ]
+}
+
+/// The commit, and the tag that it was taken by.
+fn commit(status: &SourceStatus) -> String {
+    let commit = status.commit.as_ref().map_or("", |commit| commit.short());
+    match &status.tag {
+        Some(tag) => format!("{commit} ({})", clean(tag)),
+        None => commit.to_owned(),
+    }
 }
 
 fn every(pace: Pace) -> String {
@@ -206,6 +215,8 @@ mod tests {
         };
         let problem =
             json!([{"path": "a/.idp/deploy.yaml", "commit": null, "message": "line 1: no service"}]);
+        let mut tagged = status(json!([]));
+        (tagged["branch"], tagged["tag"]) = ("tags ^1".into(), "v1.4.2".into());
         vec![
             seen(json!({"name": "api", "up": true, "status": status(json!([])),
                 "pace": {"interval_seconds": 600, "slowed": true, "next": "2026-01-01T12:09:50Z"}, "webhook": {"forge": "gitea", "path": "/hooks/api", "last": "2026-01-01T11:00:00Z"}})),
@@ -216,6 +227,7 @@ mod tests {
                 "paused": {"host": "git.example.com:443", "until": "2026-01-01T12:30:00Z", "why": "asked"}})),
             seen(json!({"name": "stop", "up": true, "status": status(json!([])),
                 "suspended": {"who": "ann", "why": "audit", "at": "2026-01-01T11:00:00Z"}})),
+            seen(json!({"name": "tagged", "up": true, "status": tagged})),
             seen(json!({"name": "web", "up": true, "status": status(problem)})),
         ]
     }
@@ -224,13 +236,14 @@ mod tests {
     fn each_source_is_a_line_and_what_is_wrong_is_said() {
         let now = "2026-01-01T12:00:00Z".parse().unwrap();
         insta::assert_snapshot!(text(&all(), now, 140, false), @r"
-        SOURCE  BRANCH  COMMIT      LOOKED   EVERY  CHANGED  FILES  RELEASES  WEBHOOK       STATE
-        api     main    0123456789  10s ago  10m    2h ago   1      2         1h ago        fine
-        new     -       -           -        -      -        -      -         never called  not looked at yet
-        shut    main    0123456789  10s ago  -      2h ago   1      2         never called  no answer
-        slow    main    0123456789  10s ago  -      2h ago   1      2         none          waits
-        stop    main    0123456789  10s ago  -      2h ago   1      2         none          suspended
-        web     main    0123456789  10s ago  -      2h ago   1      2         none          1 problem
+        SOURCE  BRANCH   COMMIT               LOOKED   EVERY  CHANGED  FILES  RELEASES  WEBHOOK       STATE
+        api     main     0123456789           10s ago  10m    2h ago   1      2         1h ago        fine
+        new     -        -                    -        -      -        -      -         never called  not looked at yet
+        shut    main     0123456789           10s ago  -      2h ago   1      2         never called  no answer
+        slow    main     0123456789           10s ago  -      2h ago   1      2         none          waits
+        stop    main     0123456789           10s ago  -      2h ago   1      2         none          suspended
+        tagged  tags ^1  0123456789 (v1.4.2)  10s ago  -      2h ago   1      2         none          fine
+        web     main     0123456789           10s ago  -      2h ago   1      2         none          1 problem
 
         source web
           a/.idp/deploy.yaml: line 1: no service
