@@ -1,5 +1,6 @@
 //! The commits that a service's present content came with, for the times of their way: those of the first-parent history that changed
-//! what it watches or its declaration, and below a merge the ones that it brought. Nothing is fetched for them.
+//! what it watches or its declaration, and below a merge the ones that it brought. What is new since the last look is here, however
+//! much it is; of what was there before, only what need not be fetched.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -199,6 +200,47 @@ mod tests {
         again.next().await;
         assert_eq!(again.good("a.production").changes, changes, "a fresh start tells the same");
         assert_eq!(ids(&again.good("b.production").changes).len(), 4, "its own and those of the merge");
+    }
+
+    #[tokio::test]
+    async fn all_that_is_pushed_at_once_is_told() {
+        let repo = Repo::new();
+        repo.publish(&[("a/.idp/deploy.yaml", "service: a"), ("a/x", "0")]);
+        let forge = Forge::start(repo.dir.path()).await;
+        let mut running = started(&forge, &repo, PATHS);
+        running.next().await;
+        for number in 1..=40 {
+            repo.commit(&[("a/x", &number.to_string())]);
+        }
+        repo.push();
+        running.look_at(&repo.head()).await;
+        let changes = &running.good("a.production").changes;
+        assert_eq!((changes.commits.len(), changes.partial), (41, false));
+        assert_eq!(forge.packs(), 3, "the first, 32 of the 40, and as many again");
+    }
+
+    #[tokio::test]
+    async fn a_rewritten_branch_fetches_no_history_that_is_older_than_what_it_left() {
+        const OLD: [&str; 2] = ["--date", "2020-01-01T00:00:00Z"];
+        let repo = Repo::new();
+        repo.commit(&[("a/.idp/deploy.yaml", "service: a")]);
+        for _ in 0..40 {
+            repo.work(&[&["commit", "-q", "--allow-empty", "-m", "old"], &OLD[..]].concat());
+        }
+        repo.commit(&[("a/x", "1")]);
+        repo.work(&[&["commit", "-q", "--amend", "--no-edit"], &OLD[..]].concat());
+        repo.work(&["rebase", "-q", "--root", "--committer-date-is-author-date"]);
+        repo.push();
+        let forge = Forge::start(repo.dir.path()).await;
+        let mut running = started(&forge, &repo, PATHS);
+        running.next().await;
+        let left = repo.publish(&[("a/x", "2")]);
+        running.look_at(&left).await;
+        repo.work(&["reset", "-q", "--hard", "HEAD~1"]);
+        let rewritten = repo.commit(&[("a/x", "3")]);
+        repo.work(&["push", "-q", "--force", "origin", "HEAD:main"]);
+        running.look_at(&rewritten).await;
+        assert_eq!(forge.packs(), 3, "each head alone");
     }
 
     #[tokio::test]

@@ -153,19 +153,30 @@ impl<'a> History<'a> {
         Ok(Origin { candidates: vec![commit_id(head)?], brought: brought.unwrap_or(head) })
     }
 
-    /// Returns how many commits lie between a former head and this one, as far as the history is here already: what was pushed on
-    /// top of the former head came with the fetch.
+    /// Returns how many commits lie between a former head and this one. Where more were pushed at once than a fetch brings, the history
+    /// is deepened until it meets the former head or is older: it was left behind then.
     pub(super) fn distance(
         &mut self,
         former: ObjectId,
         budget: &mut Budget,
     ) -> Result<Option<usize>, GitError> {
         while let Some(id) = self.next.filter(|id| *id != former && self.steps.len() < HISTORY_LIMIT) {
-            if !self.load(id, false, budget)? {
+            if !self.load(id, false, budget)?
+                && (self.is_older(id, former)? || !self.load(id, true, budget)?)
+            {
                 return Ok(None);
             }
         }
         Ok((self.next == Some(former)).then_some(self.steps.len()))
+    }
+
+    /// Tells whether a commit was made before another one, or that one is not here to compare.
+    fn is_older(&self, id: ObjectId, other: ObjectId) -> Result<bool, GitError> {
+        if !self.repo.has_object(other) {
+            return Ok(true);
+        }
+        let made = |id| Ok::<_, GitError>(tree::commit(self.repo, id)?.time().map_or(0, |time| time.seconds));
+        Ok(made(id)? < made(other)?)
     }
 }
 
