@@ -2,7 +2,7 @@
 //! more look follows. After a failure the waits grow; a hint still looks at once, but not more often than four times a second.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::OptionFuture;
@@ -84,6 +84,9 @@ impl SourceLoop {
             if !sent {
                 return Ok(());
             }
+            if looked.untidy {
+                self.tidy(&reader, &stop).await;
+            }
             let mut suspended = self.suspended.clone();
             trigger = tokio::select! {
                 // A hint that was waiting is not lost to a poll at the same instant.
@@ -93,6 +96,28 @@ impl SourceLoop {
                 trigger = self.hinted(due.earliest) => trigger,
                 () = sleep_until(due.next) => Trigger::Poll,
             };
+        }
+    }
+
+    /// Puts the mirror in order, as one look among all; a stop ends it at once.
+    async fn tidy(&self, reader: &Arc<Mutex<Reader>>, stop: &CancellationToken) {
+        let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
+        let mut reading = reader.clone().lock_owned().await;
+        let interrupt = Arc::new(AtomicBool::new(false));
+        let asked = interrupt.clone();
+        let mut task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            reading.tidy(&asked);
+        });
+        let ended = tokio::select! {
+            ended = &mut task => ended,
+            () = stop.cancelled() => {
+                interrupt.store(true, Ordering::Release);
+                task.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::error!(source = %self.source.name, %error, "putting its packs into one ended early");
         }
     }
 

@@ -67,7 +67,8 @@ async fn fifty_packs_become_one_without_a_byte_over_the_wire() {
         assert!(report.stats.bytes < 20_000, "{} bytes", report.stats.bytes);
         most = most.max(files(&packs, "pack").len());
     }
-    assert_eq!(most, 51, "each push left one");
+    // The look that leaves the 51st says so before it is put in order.
+    assert!((50..=51).contains(&most), "each push left one: {most}");
     assert_eq!(forge.packs(), commits.len());
     assert!(
         files(&packs, "pack").len() <= 6

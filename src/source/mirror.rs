@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use gix::remote::fetch::{Shallow, Status, Tags};
@@ -109,7 +110,6 @@ impl Mirror {
         tips: Option<Tips>,
         network: &mut Network,
     ) -> Result<(Repository, Tips), GitError> {
-        self.tidy(network)?;
         let repo = self.repository()?;
         let tips = match tips {
             Some(tips) => match self.fetch_known(&repo, &tips, network) {
@@ -146,19 +146,21 @@ impl Mirror {
         delete(&self.folder).map_err(|error| GitError::cache(&self.folder, error))
     }
 
+    /// Tells whether there are so many packs that they should be put into one.
+    pub(super) fn is_untidy(&self) -> bool {
+        packs(&self.folder).len() > self.untidy
+    }
+
     /// Puts many packs into one. What fails there is no reason not to look: they are as good as before.
-    fn tidy(&mut self, network: &Network) -> Result<(), GitError> {
+    pub(super) fn tidy(&mut self, interrupt: &AtomicBool) {
         let before = packs(&self.folder).len();
-        if before <= self.untidy {
-            return Ok(());
-        }
         self.untidy = PACKS_LIMIT;
-        if let Err(error) = tidy(&self.repository()?, &network.interrupt) {
+        let tidied = self.repository().map_err(Cause::from).and_then(|repo| tidy(&repo, interrupt));
+        if let Err(error) = tidied {
             self.untidy = before + PACKS_MORE;
             let folder = self.folder.display();
             tracing::warn!(%folder, packs = before, error, "packs could not be put into one");
         }
-        Ok(())
     }
 
     fn repository(&mut self) -> Result<Repository, GitError> {

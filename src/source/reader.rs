@@ -2,6 +2,7 @@
 //! or that cannot be told so, the rest, which blocks: it runs on a thread of its own, never on the runtime's.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 use gix::{ObjectId, Repository};
 
@@ -108,6 +109,8 @@ pub(super) struct Looked {
     pub(super) moved: bool,
     /// What it says about the repository's host.
     pub(super) word: Word,
+    /// It left so much behind that [`Reader::tidy`] is due.
+    pub(super) untidy: bool,
 }
 
 impl Reader {
@@ -163,7 +166,7 @@ impl Reader {
         let mut stats = LookStats::default();
         network.count_into(&mut stats);
         let report = self.memory.again((trigger, stats, super::now()))?;
-        Some(Looked { report, moved: false, word: Word::of(None, network.spent()) })
+        Some(Looked { report, moved: false, word: Word::of(None, network.spent()), untidy: false })
     }
 
     /// Looks once, with what was told first. Whatever fails is in the report; the last good answers stay.
@@ -183,13 +186,21 @@ impl Reader {
         let trouble = failed.map(|error| self.trouble(&error));
         drop(in_use);
         let report = self.report(trouble.as_deref(), trigger, stats);
-        Looked { report, moved: before != self.heads(), word }
+        let untidy = stats.fetches > 0 && self.store.is_untidy();
+        Looked { report, moved: before != self.heads(), word, untidy }
     }
 
     /// Reports a look that came to no end.
     pub(super) fn failed(&mut self, trouble: &str, trigger: Trigger) -> Looked {
         let report = self.report(Some(trouble), trigger, LookStats::default());
-        Looked { report, moved: false, word: Word::Nothing }
+        Looked { report, moved: false, word: Word::Nothing, untidy: false }
+    }
+
+    /// Puts the mirror in order, which takes long: for when nobody waits for a report.
+    pub(super) fn tidy(&mut self, interrupt: &AtomicBool) {
+        let mut in_use = self.cache.begin(&self.source.name);
+        self.store.tidy(interrupt);
+        in_use.changed();
     }
 
     fn report(&mut self, trouble: Option<&str>, trigger: Trigger, stats: LookStats) -> SourceReport {

@@ -2,6 +2,7 @@
 //! mirror can be deleted at any time; one that is damaged is made anew.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use gix::bstr::ByteSlice;
 use gix::{ObjectId, Repository};
@@ -73,6 +74,18 @@ impl Store {
         match self {
             Self::Local(_) => Ok(false),
             Self::Remote(mirror) => mirror.deepen(network),
+        }
+    }
+
+    /// Tells whether a mirror should be put in order before long.
+    pub(super) fn is_untidy(&self) -> bool {
+        matches!(self, Self::Remote(mirror) if mirror.is_untidy())
+    }
+
+    /// Puts a mirror in order.
+    pub(super) fn tidy(&mut self, interrupt: &AtomicBool) {
+        if let Self::Remote(mirror) = self {
+            mirror.tidy(interrupt);
         }
     }
 
