@@ -37,6 +37,10 @@ use anyhow::Result;
 
 use table::Sheet;
 
+/// As in `idpd`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How much is measured.
 #[derive(Clone, Copy)]
 struct Scale {
