@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| idp::fuzzing::run("challenge", data));
+libfuzzer_sys::fuzz_target!(init: idp_fuzz::sow("challenge"), |data: &[u8]| idp::fuzzing::run("challenge", data));

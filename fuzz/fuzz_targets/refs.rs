@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| idp::fuzzing::run("refs", data));
+libfuzzer_sys::fuzz_target!(init: idp_fuzz::sow("refs"), |data: &[u8]| idp::fuzzing::run("refs", data));

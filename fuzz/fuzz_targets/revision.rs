@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| idp::fuzzing::run("revision", data));
+libfuzzer_sys::fuzz_target!(init: idp_fuzz::sow("revision"), |data: &[u8]| idp::fuzzing::run("revision", data));

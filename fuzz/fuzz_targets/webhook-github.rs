@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| idp::fuzzing::run("webhook-github", data));
+libfuzzer_sys::fuzz_target!(init: idp_fuzz::sow("webhook-github"), |data: &[u8]| idp::fuzzing::run("webhook-github", data));
