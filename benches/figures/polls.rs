@@ -71,6 +71,7 @@ impl Loops {
         let (hosts, clients) = (Hosts::default(), Clients::default());
         let permits = Arc::new(Semaphore::new(LOOKS));
         let mirrors = Cache::open(&config.cache_dir, config.cache_limit, config.sources.keys().cloned());
+        let environments: Arc<[_]> = config.environments.values().cloned().collect();
         for number in 0..count {
             let source = config
                 .sources
@@ -82,7 +83,7 @@ impl Loops {
             let (_, suspended) = tokio::sync::watch::channel(None);
             let source_loop = SourceLoop {
                 source: source.clone(),
-                environments: config.environments.values().cloned().collect(),
+                environments: environments.clone(),
                 cache: mirrors.clone(),
                 compose: compose("checkout".parse()?),
                 clients: clients.clone(),

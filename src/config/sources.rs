@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -31,13 +32,13 @@ pub(super) fn sources(
     environments: &BTreeMap<EnvironmentName, Environment>,
     platform: &Platform,
     base: &Path,
-) -> BTreeMap<SourceName, Source> {
+) -> BTreeMap<SourceName, Arc<Source>> {
     let mut found = BTreeMap::new();
     for section in sections {
         let problems = section.problems;
         let Some((at, source)) = one(section, environments, platform, base) else { continue };
         let name = source.name.clone();
-        if found.insert(name.clone(), source).is_some() {
+        if found.insert(name.clone(), Arc::new(source)).is_some() {
             problems.add(at, "sources", format!("there is another source {name}: names are unique"));
         }
     }

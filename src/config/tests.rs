@@ -1,6 +1,7 @@
 //! The configuration on literals: what is read, and what every kind of mistake is told.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
@@ -25,7 +26,7 @@ fn with_source(source: &str) -> String {
 
 fn source(fields: &str) -> Source {
     let config = parse(&with_source(fields), Path::new("/etc/idp")).unwrap();
-    config.sources.into_values().next().unwrap()
+    Arc::unwrap_or_clone(config.sources.into_values().next().unwrap())
 }
 
 #[test]

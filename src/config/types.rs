@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobSet;
@@ -33,8 +34,8 @@ pub struct Config {
     pub environments: BTreeMap<EnvironmentName, Environment>,
     /// Defaults of the platform.
     pub platform: Platform,
-    /// The sources by name.
-    pub sources: BTreeMap<SourceName, Source>,
+    /// The sources by name; their loops share them.
+    pub sources: BTreeMap<SourceName, Arc<Source>>,
     /// The broker; without it events go to the log and the API only.
     pub kafka: Option<Kafka>,
 }

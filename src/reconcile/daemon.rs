@@ -335,7 +335,7 @@ fn sources(
     let (sender, reports) = mpsc::channel(64);
     let clients = source::Clients::default();
     let permits = Arc::new(Semaphore::new(LOOKS));
-    let environments: Vec<_> = config.environments.values().cloned().collect();
+    let environments: Arc<[_]> = config.environments.values().cloned().collect();
     for source in config.sources.values() {
         let (hint, suspended) = (shared.hints.get(&source.name), shared.suspensions.watch(&source.name));
         let (Some(hint), Some(suspended)) = (hint, suspended) else { continue };

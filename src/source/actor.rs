@@ -16,6 +16,7 @@ use super::auth::Clients;
 use super::cache::Cache;
 use super::error::Cause;
 use super::hint::Hint;
+use super::mirror::Order;
 use super::network::{LOOK_DEADLINE, Network};
 use super::poll::{Due, Host, Hosts, Schedule, Seen};
 use super::reader::{Looked, Reader};
@@ -30,9 +31,9 @@ const QUIET: Duration = Duration::from_millis(3);
 /// Everything that the loop of one source is made of.
 pub struct SourceLoop {
     /// The source.
-    pub source: Source,
+    pub source: Arc<Source>,
     /// Every environment of the platform.
-    pub environments: Vec<Environment>,
+    pub environments: Arc<[Environment]>,
     /// Where the mirrors of all sources are kept.
     pub cache: Cache,
     /// The two pure functions.
@@ -70,23 +71,9 @@ impl SourceLoop {
             if let Some(path) = self.source.url.local() {
                 watch.ensure(path, &self.hint, &self.source.name);
             }
-            // Boxed: most loops rest, and a look needs ten times the room.
-            let looked = Box::pin(self.look(&reader, host.as_ref(), trigger, &stop)).await;
-            let Some(looked) = looked else { return Ok(()) };
-            let seen = Seen { up: looked.report.up, moved: looked.moved, trigger: looked.report.trigger };
-            let due = schedule.after(seen, Instant::now(), rand::rng().random());
-            let pace = Some(pace(&schedule, &due));
-            let sent = tokio::select! {
-                biased;
-                sent = self.reports.send(SourceReport { pace, ..looked.report }) => sent.is_ok(),
-                () = stop.cancelled() => false,
-            };
-            if !sent {
-                return Ok(());
-            }
-            if looked.untidy {
-                self.tidy(&reader, &stop).await;
-            }
+            // Boxed: most loops rest, and a round needs ten times the room.
+            let round = Box::pin(self.round(&reader, host.as_ref(), (&mut schedule, trigger), &stop));
+            let Some(due) = round.await else { return Ok(()) };
             let mut suspended = self.suspended.clone();
             trigger = tokio::select! {
                 // A hint that was waiting is not lost to a poll at the same instant.
@@ -99,8 +86,31 @@ impl SourceLoop {
         }
     }
 
-    /// Puts the mirror in order, as one look among all; a stop ends it at once.
-    async fn tidy(&self, reader: &Arc<Mutex<Reader>>, stop: &CancellationToken) {
+    /// Looks, reports what was seen and puts in order what that left; `None` when the daemon stops, or nobody takes reports.
+    async fn round(
+        &self,
+        reader: &Arc<Mutex<Reader>>,
+        host: Option<&Arc<Host>>,
+        (schedule, trigger): (&mut Schedule, Trigger),
+        stop: &CancellationToken,
+    ) -> Option<Due> {
+        let looked = self.look(reader, host, trigger, stop).await?;
+        let seen = Seen { up: looked.report.up, moved: looked.moved, trigger: looked.report.trigger };
+        let due = schedule.after(seen, Instant::now(), rand::rng().random());
+        let pace = Some(pace(schedule, &due));
+        tokio::select! {
+            biased;
+            sent = self.reports.send(SourceReport { pace, ..looked.report }) => sent.ok()?,
+            () = stop.cancelled() => return None,
+        }
+        if looked.order != Order::Fine {
+            self.tidy(reader, looked.order, stop).await;
+        }
+        Some(due)
+    }
+
+    /// Puts the mirror in order, as one look among all; a stop ends it at once, and a hint unless it is overdue.
+    async fn tidy(&self, reader: &Arc<Mutex<Reader>>, order: Order, stop: &CancellationToken) {
         let Ok(permit) = self.permits.clone().acquire_owned().await else { return };
         let mut reading = reader.clone().lock_owned().await;
         let interrupt = Arc::new(AtomicBool::new(false));
@@ -109,9 +119,15 @@ impl SourceLoop {
             let _permit = permit;
             reading.tidy(&asked);
         });
+        let wanted = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                trigger = self.hint.wait(), if order == Order::Untidy => self.hint.send(trigger),
+            }
+        };
         let ended = tokio::select! {
             ended = &mut task => ended,
-            () = stop.cancelled() => {
+            () = wanted => {
                 interrupt.store(true, Ordering::Release);
                 task.await
             }

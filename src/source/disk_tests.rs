@@ -3,9 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::fixture::{Repo, Running, config};
 use super::forge::{Forge, TOKEN, started};
+use super::mirror::{Mirror, Order};
+use super::remote::Remote;
 use super::*;
 use crate::config::Config;
 
@@ -15,7 +19,7 @@ fn configured(name: &str, forge: &Forge, folder: &Path) -> Config {
     std::fs::write(cache.join("token"), TOKEN).unwrap();
     let mut config = config(&forge.url(), "credentials: {token_file: token},", &cache);
     let mut source = config.sources.pop_first().unwrap().1;
-    source.name = name.parse().unwrap();
+    Arc::make_mut(&mut source).name = name.parse().unwrap();
     config.sources.insert(source.name.clone(), source);
     config
 }
@@ -60,15 +64,24 @@ async fn fifty_packs_become_one_without_a_byte_over_the_wire() {
     let mut running = started(&forge, &repo, "");
     running.next().await;
     let packs = repo.dir.path().join("cache/git/a/objects/pack");
-    let mut most = 0;
-    for commit in &commits[1..] {
+    let (fill, more) = commits[1..].split_at(50);
+    for (number, commit) in fill.iter().enumerate() {
+        // Nothing is put in order yet: each push leaves one more.
+        assert_eq!(files(&packs, "pack").len(), number + 1);
         set_main(&repo.bare(), commit);
         let report = running.look_at(commit).await;
         assert!(report.stats.bytes < 20_000, "{} bytes", report.stats.bytes);
-        most = most.max(files(&packs, "pack").len());
     }
-    // The look that leaves the 51st says so before it is put in order.
-    assert!((50..=51).contains(&most), "each push left one: {most}");
+    let one = async {
+        while files(&packs, "pack").len() > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), one).await.expect("nobody waits: it is put in order");
+    for commit in more {
+        set_main(&repo.bare(), commit);
+        running.look_at(commit).await;
+    }
     assert_eq!(forge.packs(), commits.len());
     assert!(
         files(&packs, "pack").len() <= 6
@@ -85,6 +98,25 @@ async fn fifty_packs_become_one_without_a_byte_over_the_wire() {
     assert!(again.next().await.up);
     assert_eq!(again.good("a.production").revision, good.revision);
     assert_eq!(again.good("a.production").image, good.image);
+}
+
+#[test]
+fn many_packs_are_put_into_one_when_nobody_waits_and_very_many_whoever_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let packs = folder.path().join("git/a/objects/pack");
+    std::fs::create_dir_all(&packs).unwrap();
+    let config = config("https://git.example.com/a.git", "", folder.path());
+    let remote = Remote::of(config.sources.values().next().unwrap()).unwrap();
+    let mirror = Mirror::new(remote, folder.path().join("git/a"));
+    for number in 1..=101 {
+        std::fs::write(packs.join(format!("pack-{number}.pack")), "").unwrap();
+        let expected = match number {
+            ..=50 => Order::Fine,
+            ..=100 => Order::Untidy,
+            _ => Order::Overdue,
+        };
+        assert_eq!(mirror.order(), expected, "{number}");
+    }
 }
 
 #[tokio::test]

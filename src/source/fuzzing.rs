@@ -42,7 +42,7 @@ fn tags(range: &str) -> Option<Follow> {
         "cluster: {{in_cluster: true}}\nenvironments: [{{name: p, namespace: p}}]\nsources: [{source}]\n"
     );
     let config = config::parse(&text, Path::new("/")).ok()?;
-    config.sources.into_values().next().map(|source| source.follow)
+    config.sources.into_values().next().map(|source| source.follow.clone())
 }
 
 const TEAM: &str = include_str!("signature/testdata/alice.asc");

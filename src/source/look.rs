@@ -51,7 +51,8 @@ pub(super) struct Memory {
     /// What was last reported, without its releases.
     last: Option<SourceReport>,
     changed_at: Option<Timestamp>,
-    commits: BTreeMap<String, String>,
+    /// The head of each branch.
+    heads: Vec<(String, ObjectId)>,
 }
 
 /// One look, gathered.
@@ -98,7 +99,7 @@ impl Memory {
         let tag = own.and_then(|look| look.tag).map(str::to_owned);
         let commit = own.and_then(|look| look.branch.head);
         let commit = commit.and_then(|id| id.to_string().parse::<CommitId>().ok());
-        self.note_commits(branches, now);
+        self.note_heads(branches, now);
         let status = SourceStatus {
             source: source.name.clone(),
             repository: source.url.to_string(),
@@ -222,14 +223,13 @@ impl Memory {
         }
     }
 
-    fn note_commits(&mut self, branches: &[BranchLook<'_>], now: Timestamp) {
-        for look in branches {
-            let Some(head) = look.branch.head.map(|id| id.to_string()) else { continue };
-            let before = self.commits.insert(look.name.to_owned(), head.clone());
-            if before.as_ref() != Some(&head) {
-                self.changed_at = Some(now);
-            }
+    fn note_heads(&mut self, branches: &[BranchLook<'_>], now: Timestamp) {
+        let head = |look: &BranchLook<'_>| Some((look.name.to_owned(), look.branch.head?));
+        let heads: Vec<_> = branches.iter().filter_map(head).collect();
+        if heads.iter().any(|head| !self.heads.contains(head)) {
+            self.changed_at = Some(now);
         }
+        self.heads = heads;
     }
 
     /// Remembers what is told now and returns what differs from what was told before.

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use gix::remote::fetch::{Shallow, Status, Tags};
@@ -30,6 +30,8 @@ const REST: u8 = 10;
 const PINNED: &str = "refs/idp/pinned/";
 /// Packs after which they are put into one: each fetch leaves one.
 const PACKS_LIMIT: usize = 50;
+/// Packs after which that is done even if somebody waits.
+const PACKS_MOST: usize = 100;
 /// How many more there are before that is tried again, where it failed.
 const PACKS_MORE: usize = 10;
 
@@ -44,6 +46,17 @@ pub(super) struct Mirror {
     short: ShortWay,
     /// Packs after which they are put into one.
     untidy: usize,
+}
+
+/// Whether a mirror should be put in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// No.
+    Fine,
+    /// Yes, while nobody waits for a look.
+    Untidy,
+    /// Yes, whoever waits.
+    Overdue,
 }
 
 /// A ref and the commit that it names.
@@ -147,8 +160,12 @@ impl Mirror {
     }
 
     /// Tells whether there are so many packs that they should be put into one.
-    pub(super) fn is_untidy(&self) -> bool {
-        packs(&self.folder).len() > self.untidy
+    pub(super) fn order(&self) -> Order {
+        match packs(&self.folder).len() {
+            packs if packs <= self.untidy => Order::Fine,
+            packs if packs <= PACKS_MOST => Order::Untidy,
+            _ => Order::Overdue,
+        }
     }
 
     /// Puts many packs into one. What fails there is no reason not to look: they are as good as before.
@@ -159,7 +176,11 @@ impl Mirror {
         if let Err(error) = tidied {
             self.untidy = before + PACKS_MORE;
             let folder = self.folder.display();
-            tracing::warn!(%folder, packs = before, error, "packs could not be put into one");
+            if interrupt.load(Ordering::Acquire) {
+                tracing::debug!(%folder, packs = before, "packs are put into one later");
+            } else {
+                tracing::warn!(%folder, packs = before, error, "packs could not be put into one");
+            }
         }
     }
 

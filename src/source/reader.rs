@@ -2,6 +2,7 @@
 //! or that cannot be told so, the rest, which blocks: it runs on a thread of its own, never on the runtime's.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use gix::{ObjectId, Repository};
@@ -11,6 +12,7 @@ use super::cache::{Cache, InUse};
 use super::error::{Cause, GitError};
 use super::find::Finder;
 use super::look::{BranchLook, Memory};
+use super::mirror::Order;
 use super::network::{LOOK_DEADLINE, Network};
 use super::poll::Word;
 use super::refs::{Tip, Tips};
@@ -83,7 +85,7 @@ impl Tracked {
 
 /// Reads one source; remembers what it read.
 pub(super) struct Reader {
-    source: Source,
+    source: Arc<Source>,
     compose: Compose,
     finder: Finder,
     claimable: Vec<EnvironmentName>,
@@ -94,9 +96,17 @@ pub(super) struct Reader {
     cache: Cache,
     memory: Memory,
     /// The tips that the last look found, if it left nothing to be tried again.
-    settled: Option<Tips>,
+    settled: Option<Settled>,
     /// Failures of a fetch in a row whose cause nobody named: the mirror may be damaged.
     unexplained: u32,
+}
+
+/// [`Tips`] without the room for more that a map has: every source keeps them.
+type Settled = Box<[(String, Option<Tip>)]>;
+
+/// Tells whether these tips are the settled ones.
+fn is(settled: Option<&[(String, Option<Tip>)]>, tips: &Tips) -> bool {
+    settled.is_some_and(|settled| settled.iter().map(|(name, tip)| (name, tip)).eq(tips))
 }
 
 /// What one request told: where all that is followed points now, or nothing where none tells.
@@ -109,14 +119,14 @@ pub(super) struct Looked {
     pub(super) moved: bool,
     /// What it says about the repository's host.
     pub(super) word: Word,
-    /// It left so much behind that [`Reader::tidy`] is due.
-    pub(super) untidy: bool,
+    /// Whether it left so much behind that [`Reader::tidy`] is due.
+    pub(super) order: Order,
 }
 
 impl Reader {
     /// Prepares a reader; touches nothing yet. Fails where a glob does not compile, which the configuration checked.
     pub(super) fn new(
-        source: Source,
+        source: Arc<Source>,
         environments: &[Environment],
         cache: &Cache,
         compose: Compose,
@@ -158,7 +168,7 @@ impl Reader {
     pub(super) fn idle(&mut self, told: &Told, network: &Network, trigger: Trigger) -> Option<Looked> {
         // A key may have been taken away while nothing moved.
         let idle =
-            matches!(told, Ok(Some(tips)) if self.settled.as_ref() == Some(tips)) && self.trust.is_none();
+            matches!(told, Ok(Some(tips)) if is(self.settled.as_deref(), tips)) && self.trust.is_none();
         if !idle {
             return None;
         }
@@ -166,7 +176,7 @@ impl Reader {
         let mut stats = LookStats::default();
         network.count_into(&mut stats);
         let report = self.memory.again((trigger, stats, super::now()))?;
-        Some(Looked { report, moved: false, word: Word::of(None, network.spent()), untidy: false })
+        Some(Looked { report, moved: false, word: Word::of(None, network.spent()), order: Order::Fine })
     }
 
     /// Looks once, with what was told first. Whatever fails is in the report; the last good answers stay.
@@ -186,14 +196,14 @@ impl Reader {
         let trouble = failed.map(|error| self.trouble(&error));
         drop(in_use);
         let report = self.report(trouble.as_deref(), trigger, stats);
-        let untidy = stats.fetches > 0 && self.store.is_untidy();
-        Looked { report, moved: before != self.heads(), word, untidy }
+        let order = if stats.fetches > 0 { self.store.order() } else { Order::Fine };
+        Looked { report, moved: before != self.heads(), word, order }
     }
 
     /// Reports a look that came to no end.
     pub(super) fn failed(&mut self, trouble: &str, trigger: Trigger) -> Looked {
         let report = self.report(Some(trouble), trigger, LookStats::default());
-        Looked { report, moved: false, word: Word::Nothing, untidy: false }
+        Looked { report, moved: false, word: Word::Nothing, order: Order::Fine }
     }
 
     /// Puts the mirror in order, which takes long: for when nobody waits for a report.
@@ -223,7 +233,7 @@ impl Reader {
         stats: &mut LookStats,
     ) -> Result<(), GitError> {
         let settled = self.settled.take();
-        if told.is_some() && told == settled {
+        if told.as_ref().is_some_and(|tips| is(settled.as_deref(), tips)) {
             self.unexplained = 0;
             self.trust_again();
             self.settled = settled;
@@ -253,7 +263,7 @@ impl Reader {
             let head = tip.as_ref().map(|tip| tip.id);
             head.is_none() || self.tracked.get(name).is_some_and(|tracked| tracked.state.head == head)
         };
-        self.settled = tips.iter().all(read).then_some(tips);
+        self.settled = tips.iter().all(read).then(|| tips.into_iter().collect());
         Ok(())
     }
 

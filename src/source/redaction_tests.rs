@@ -243,7 +243,7 @@ async fn over_http(folder: &Path, repo: &Repo) {
 
 fn access(folder: &Path, forge: &Forge, fields: &str) -> config::Access {
     let config = config_with("{}", &forge.url(), fields, folder);
-    config.sources.into_values().next().unwrap().access
+    config.sources.into_values().next().unwrap().access.clone()
 }
 
 /// Files with something else in them than should be, and secrets among it.

@@ -9,7 +9,7 @@ use gix::{ObjectId, Repository};
 
 use super::cache::Cache;
 use super::error::GitError;
-use super::mirror::Mirror;
+use super::mirror::{Mirror, Order};
 use super::network::Network;
 use super::refs::{HEADS, TAGS, Tip, Tips, highest};
 use super::remote::Remote;
@@ -77,9 +77,12 @@ impl Store {
         }
     }
 
-    /// Tells whether a mirror should be put in order before long.
-    pub(super) fn is_untidy(&self) -> bool {
-        matches!(self, Self::Remote(mirror) if mirror.is_untidy())
+    /// Tells whether a mirror should be put in order.
+    pub(super) fn order(&self) -> Order {
+        match self {
+            Self::Local(_) => Order::Fine,
+            Self::Remote(mirror) => mirror.order(),
+        }
     }
 
     /// Puts a mirror in order.

@@ -21,8 +21,8 @@ struct One {
 
 impl Suspensions {
     /// Begins with what the configuration says.
-    pub fn new<'a>(sources: impl IntoIterator<Item = &'a Source>) -> Self {
-        let one = |source: &Source| {
+    pub fn new<'a>(sources: impl IntoIterator<Item = &'a Arc<Source>>) -> Self {
+        let one = |source: &Arc<Source>| {
             let configured = source.suspend;
             let (now, _) = watch::channel(configured.then(Suspended::by_configuration));
             (source.name.clone(), One { configured, now })

@@ -19,7 +19,7 @@ fn config(platform: &str, source: &str) -> Config {
 }
 
 fn access(platform: &str, source: &str) -> Access {
-    config(platform, source).sources.into_values().next().unwrap().access
+    config(platform, source).sources.into_values().next().unwrap().access.clone()
 }
 
 fn problems(platform: &str, source: &str) -> String {

@@ -177,7 +177,7 @@ async fn a_request_elsewhere_is_not_signed() {
     let (repo, forge, cache) = world().await;
     let elsewhere = Forge::start_at("127.0.0.2:0", repo.dir.path()).await;
     let access = config(&forge.url(), "credentials: {token_file: token}", &cache);
-    let access = access.sources.into_values().next().unwrap().access;
+    let access = access.sources.into_values().next().unwrap().access.clone();
     let pass = Clients::default().pass(&forge.url().parse().unwrap(), &access).await.unwrap();
     let origin = format!("http://{}", forge.address);
     for url in [elsewhere.url(), format!("{origin}/origin.git.evil"), format!("{origin}/"), forge.url()] {

@@ -2,7 +2,7 @@
 //! Between the proof and the rest whoever calls keeps what no ref can tell later: a pull request that was closed, an approval.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -71,7 +71,7 @@ impl Meaning {
 impl Hooks {
     /// Makes an endpoint for each source that has a webhook and a hint.
     pub fn new(config: &Config, hints: &Hints, suspensions: &Suspensions) -> Self {
-        let endpoint = |(name, source): (&SourceName, &crate::config::Source)| {
+        let endpoint = |(name, source): (&SourceName, &Arc<crate::config::Source>)| {
             let (webhook, hint) = (source.webhook.clone()?, hints.get(name)?.clone());
             let suspended = suspensions.watch(name)?;
             let claimed = config.environments.values().filter(|e| source.may_claim_environment(&e.name));
