@@ -1,13 +1,16 @@
 //! The loop of one source: idle, looking, or looking with another look already asked for. However many hints come during a look, one
 //! more look follows. After a failure the waits grow; a hint still looks at once, but not more often than four times a second.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::OptionFuture;
 use rand::Rng;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -27,6 +30,9 @@ use crate::model::suspension::Suspended;
 
 /// How long a local repository must be quiet after a notification: a push touches a few files.
 const QUIET: Duration = Duration::from_millis(3);
+
+/// What a source shows after a panic in a look.
+const OUR_FAULT: &str = "the look ended early by a fault of our own; it is tried again";
 
 /// Everything that the loop of one source is made of.
 pub struct SourceLoop {
@@ -115,7 +121,7 @@ impl SourceLoop {
         let mut reading = reader.clone().lock_owned().await;
         let interrupt = Arc::new(AtomicBool::new(false));
         let asked = interrupt.clone();
-        let mut task = tokio::task::spawn_blocking(move || {
+        let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             reading.tidy(&asked);
         });
@@ -125,14 +131,7 @@ impl SourceLoop {
                 trigger = self.hint.wait(), if order == Order::Untidy => self.hint.send(trigger),
             }
         };
-        let ended = tokio::select! {
-            ended = &mut task => ended,
-            () = wanted => {
-                interrupt.store(true, Ordering::Release);
-                task.await
-            }
-        };
-        if let Err(error) = ended {
+        if let Err(error) = ended(task, wanted, &interrupt).await {
             tracing::error!(source = %self.source.name, %error, "putting its packs into one ended early");
         }
     }
@@ -195,30 +194,45 @@ impl SourceLoop {
         let interrupt = network.interrupt.clone();
         let span = tracing::info_span!("look", source = %self.source.name, ?trigger);
         let mut reading = reader.clone().lock_owned().await;
-        let told = reading.ask(&mut network).instrument(span.clone()).await;
+        let asked = AssertUnwindSafe(reading.ask(&mut network)).catch_unwind();
+        let Ok(told) = asked.instrument(span.clone()).await else {
+            tracing::error!(source = %self.source.name, "asking for the refs ended early");
+            return Some(reading.failed(OUR_FAULT, trigger));
+        };
         if let Some(looked) = reading.idle(&told, &network, trigger) {
             return Some(looked);
         }
-        let mut task = tokio::task::spawn_blocking(move || {
+        let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             let _span = span.entered();
             reading.look(told, network, trigger)
         });
-        let finished = tokio::select! {
-            finished = &mut task => finished,
-            () = async { tokio::select! { () = stop.cancelled() => {}, () = sleep_until(until) => {} } } => {
-                interrupt.store(true, Ordering::Release);
-                task.await
-            }
+        let over = async {
+            tokio::select! { () = stop.cancelled() => {}, () = sleep_until(until) => {} }
         };
-        match finished {
+        match ended(task, over, &interrupt).await {
             Ok(looked) if !stop.is_cancelled() => Some(looked),
             Ok(_) => None,
             Err(error) => {
                 tracing::error!(source = %self.source.name, %error, "look ended early");
                 let mut reader = reader.lock().await;
-                Some(reader.failed("the look ended early by a fault of our own; it is tried again", trigger))
+                Some(reader.failed(OUR_FAULT, trigger))
             }
+        }
+    }
+}
+
+/// Waits for the end of what runs on a thread of its own, and asks for it once `over` comes first.
+async fn ended<T>(
+    mut task: JoinHandle<T>,
+    over: impl Future<Output = ()>,
+    interrupt: &AtomicBool,
+) -> Result<T, JoinError> {
+    tokio::select! {
+        ended = &mut task => ended,
+        () = over => {
+            interrupt.store(true, Ordering::Release);
+            task.await
         }
     }
 }

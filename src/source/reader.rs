@@ -185,9 +185,6 @@ impl Reader {
         let mut stats = LookStats::default();
         let mut in_use = self.source.url.local().is_none().then(|| self.cache.begin(&self.source.name));
         let failed = told.and_then(|told| self.read(told, &mut network, &mut stats)).err();
-        if failed.is_some() {
-            self.settled = None;
-        }
         if network.fetches > 0 || failed.is_some() {
             in_use.iter_mut().for_each(InUse::changed);
         }
@@ -214,6 +211,10 @@ impl Reader {
     }
 
     fn report(&mut self, trouble: Option<&str>, trigger: Trigger, stats: LookStats) -> SourceReport {
+        if trouble.is_some() {
+            // The next look that succeeds has to say so, though nothing moved.
+            self.settled = None;
+        }
         let looks: Vec<_> = self.tracked.iter().map(|(name, tracked)| tracked.look(name)).collect();
         self.memory.report(&self.source, &looks, trouble, (trigger, stats, super::now()))
     }
