@@ -6,6 +6,7 @@
 mod counts;
 mod genuine;
 mod hygiene;
+mod lease;
 mod sandbox;
 mod scenarios;
 mod stack;

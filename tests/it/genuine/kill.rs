@@ -11,8 +11,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use idp::model::record::Record;
 use idp::model::rollout::Outcome;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, Patch, PatchParams};
 use serde_json::Value;
 
 use super::SOON;
@@ -23,11 +21,10 @@ use super::ground::Ground;
 use super::proxy::{Moment, Proxy, Write};
 use super::release;
 use super::service::{NAMESPACE, Service};
+use crate::lease;
 use crate::stack::{Kafka, kafka, require, until};
 
 const TOPIC: &str = "kill";
-const HOME: &str = "idp-system";
-const LEASE: &str = "idpd-genuine";
 /// A rollout with some twenty restarts in it.
 const LIMIT: Duration = Duration::from_mins(6);
 
@@ -159,9 +156,7 @@ impl Scene {
         if self.daemon.runs()? {
             return Ok(());
         }
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), HOME);
-        let nobodys = serde_json::json!({ "spec": { "holderIdentity": "" } });
-        leases.patch(LEASE, &PatchParams::default(), &Patch::Merge(nobodys)).await?;
+        lease::end(self.client.clone(), "genuine").await?;
         self.daemon.spawn()
     }
 

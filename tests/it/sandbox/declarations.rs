@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use idp::model::record::{Health, Record, Sync};
 use idp::model::rollout::Outcome;
 
-use super::world::{HOME, Setup, World, declaration};
+use super::world::{Setup, World, declaration};
+use crate::lease::HOME;
 
 /// Everything that may not change while a declaration is away: the Deployment's UID and generation, and the image.
 async fn standing(world: &World) -> (String, i64, String) {

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::process::AGENT;
 use super::webhooks::sign;
-use super::world::{HOME, SECRET, Setup, World};
+use super::world::{SECRET, Setup, World};
+use crate::lease::HOME;
 
 const SOURCE: &str = "    webhook: {forge: gitea, secret_file: hook}\n";
 

@@ -7,7 +7,8 @@ use idp::model::command::Verb;
 use idp::model::rollout::{Outcome, Phase};
 
 use super::webhooks::sign;
-use super::world::{HOME, SECRET, Setup, World};
+use super::world::{SECRET, Setup, World};
+use crate::lease::HOME;
 
 const SOURCE: &str = "    webhook: {forge: gitea, secret_file: hook}\n";
 

@@ -17,13 +17,13 @@ use super::broker::{Broker, TOPIC};
 use super::ledger::Ledger;
 use super::process::Process;
 use super::repository::Repository;
+use crate::lease::{self, HOME};
 
 /// Probes, grace periods and back-offs of the sandbox's pods run so much faster than declared.
 const TIME_SCALE: f64 = 0.05;
 /// How long anything may take; reached only by what never happens.
 const PATIENCE: Duration = Duration::from_mins(1);
 pub const NAMESPACE: &str = "shop-production";
-pub const HOME: &str = "idp-system";
 pub const RELEASE: &str = "web.production";
 /// What signs the hooks of the source `web`, where it has any.
 pub const SECRET: &str = "open sesame";
@@ -228,11 +228,7 @@ sources:
 
     /// Lets the lease of a killed daemon run out: the next one need not wait for it.
     pub async fn expire_lease(&self) {
-        let api = self.api("coordination.k8s.io/v1", "Lease", HOME);
-        if api.get_opt("idpd-test").await.unwrap().is_some() {
-            let patch = json!({"spec": {"holderIdentity": ""}});
-            api.patch("idpd-test", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-        }
+        lease::end(self.sandbox.server().client_as("test"), "test").await.unwrap();
     }
 
     /// Kills the daemon and starts it again, with nothing in its memory.

@@ -16,6 +16,7 @@ use super::super::ground::Ground;
 use super::super::release::Release;
 use super::super::team::Team;
 use super::{Chapter, DECLARATION, NAMESPACE, RELEASE, SERVICE, TEAM, TOPIC, Told};
+use crate::lease::HOME;
 use crate::stack::{self, CommitStatus, Gitea, Kafka, Prometheus, until};
 
 /// Requests a second, over all pods: enough that 5 % errors show within a step.
@@ -132,7 +133,7 @@ impl Teller {
     /// Merges a change of nothing that the service watches: its release does not even hear of it, so the source tells when it was seen.
     async fn unrelated(&self, title: &str, files: &[(&str, &str)]) -> anyhow::Result<Chapter> {
         let commit = self.team.merge(title, files).await?;
-        let maps: Api<ConfigMap> = Api::namespaced(self.ground.client.clone(), "idp-system");
+        let maps: Api<ConfigMap> = Api::namespaced(self.ground.client.clone(), HOME);
         until("the source to show the commit", SOON, async || {
             let map = maps.get("idp-source-web").await?;
             Ok(map.data.and_then(|data| data.get("status.json")?.contains(&commit).then_some(())))
