@@ -68,6 +68,7 @@ fn decisions(scene: &Scene, sheet: &mut Sheet, time: Duration) -> Result<()> {
         observed,
         samples: Some(samples),
         commands: &commands,
+        unreadable: &BTreeMap::new(),
         suspended: false,
         slot: true,
         session: samples.session,

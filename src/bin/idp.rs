@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+use idp::cli::command::Ask;
 use idp::cli::connect::Scope;
 use idp::cli::demo::DemoArgs;
 use idp::cli::hook::{self, HookArgs};
@@ -96,6 +97,28 @@ enum Rollout {
     Abort(Steer),
     /// Give the version that is held or parked a second chance
     Retry(Steer),
+    /// Go on now: the rest of the running step's pause is not waited for
+    Promote {
+        #[command(flatten)]
+        steer: Steer,
+        /// Nor is any later pause, nor a gate that cannot tell; a gate that fails still takes it back
+        #[arg(long)]
+        full: bool,
+    },
+    /// Stay at the running step until `resume`, for a day at most; a gate that fails still takes it back
+    Pause(Steer),
+    /// End a pause
+    Resume(Steer),
+    /// Agree to what the running rollout waits for
+    Approve(Steer),
+    /// Go back to the version that was stable before, and hold the present one: needs nothing but the cluster
+    Undo {
+        #[command(flatten)]
+        steer: Steer,
+        /// The rollout that brought the version to go back to; see `idp rollout history`
+        #[arg(long, value_name = "ROLLOUT")]
+        to: Option<u64>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -152,6 +175,16 @@ struct Steer {
     why: String,
 }
 
+impl Steer {
+    fn ask(&self, verb: Asked) -> Ask {
+        Ask::new(verb, &self.why)
+    }
+
+    async fn give(&self, scope: &Scope, output: &Output, ask: Ask) -> Result<Exit, CliError> {
+        command::run(scope, output, &self.release, &ask).await
+    }
+}
+
 fn main() -> ExitCode {
     // Fails only if a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -190,11 +223,16 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
                         watch::Options { timeout: *timeout, next: *next, ..watch::Options::default() };
                     watch::run(scope, output, release, options).await
                 }
-                Rollout::Abort(Steer { release, why }) => {
-                    command::run(scope, output, release, Asked::Abort, why).await
+                Rollout::Abort(steer) => steer.give(scope, output, steer.ask(Asked::Abort)).await,
+                Rollout::Retry(steer) => steer.give(scope, output, steer.ask(Asked::Retry)).await,
+                Rollout::Promote { steer, full } => {
+                    steer.give(scope, output, Ask { full: *full, ..steer.ask(Asked::Promote) }).await
                 }
-                Rollout::Retry(Steer { release, why }) => {
-                    command::run(scope, output, release, Asked::Retry, why).await
+                Rollout::Pause(steer) => steer.give(scope, output, steer.ask(Asked::Pause)).await,
+                Rollout::Resume(steer) => steer.give(scope, output, steer.ask(Asked::Resume)).await,
+                Rollout::Approve(steer) => steer.give(scope, output, steer.ask(Asked::Approve)).await,
+                Rollout::Undo { steer, to } => {
+                    steer.give(scope, output, Ask { to: *to, ..steer.ask(Asked::Undo) }).await
                 }
             }
         }

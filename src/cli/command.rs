@@ -1,4 +1,4 @@
-//! `idp rollout abort|retry RELEASE`: a command is written into the Release with who and why, and answered by the daemon there.
+//! `idp rollout abort|retry|promote|pause|resume|approve|undo RELEASE`: a command is written into the Release with who and why, and answered by the daemon there.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use rand::RngCore as _;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::connect::Scope;
 use super::fleet::ReleaseView;
@@ -20,6 +20,8 @@ use crate::model::command::{Command, CommandResult, Verb};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Time between two looks for the answer.
 const LOOK: Duration = Duration::from_millis(300);
+/// Commands that stay in a `spec` for people to see.
+const KEPT: usize = 20;
 /// Characters of `--why` that are kept.
 pub(super) const WHY: usize = 500;
 
@@ -37,31 +39,44 @@ pub struct Answered {
     pub result: CommandResult,
 }
 
+/// What is asked of a release.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The verb.
+    pub verb: Verb,
+    /// Why, in the person's words.
+    pub why: String,
+    /// `promote`: no further pause either.
+    pub full: bool,
+    /// `undo`: the rollout that brought the version to go back to.
+    pub to: Option<u64>,
+}
+
+impl Ask {
+    /// Asks without conditions.
+    pub fn new(verb: Verb, why: &str) -> Self {
+        Self { verb, why: why.to_owned(), full: false, to: None }
+    }
+}
+
 /// Gives a command, waits for its answer and prints it.
-pub async fn run(
-    scope: &Scope,
-    output: &Output,
-    asked: &str,
-    verb: Verb,
-    why: &str,
-) -> Result<Exit, CliError> {
-    let answered = give(scope, asked, verb, why, PATIENCE).await?;
+pub async fn run(scope: &Scope, output: &Output, asked: &str, ask: &Ask) -> Result<Exit, CliError> {
+    let answered = give(scope, asked, ask, PATIENCE).await?;
     output.show(&answered, |output| text(&answered, output.colour))?;
     Ok(if answered.result.accepted { Exit::Good } else { Exit::Bad })
 }
 
 /// Gives a command and waits for its answer, at most `patience`.
-pub async fn give(
-    scope: &Scope,
-    asked: &str,
-    verb: Verb,
-    why: &str,
-    patience: Duration,
-) -> Result<Answered, CliError> {
+pub async fn give(scope: &Scope, asked: &str, ask: &Ask, patience: Duration) -> Result<Answered, CliError> {
     let view = connect::find(scope, asked).await?;
     let who = who(&scope.client).await?;
     let id = new_id();
-    let command = Command { verb, who, why: cut(&clean(why), WHY), at: super::now() };
+    let Ask { verb, full, to, .. } = *ask;
+    // What the person looks at now: if another rollout runs by the time it is answered, it was not meant.
+    let running = view.record().and_then(|record| record.rollout.as_ref()).map(|rollout| rollout.number);
+    let rollout = running.filter(|_| !matches!(verb, Verb::Retry | Verb::Undo));
+    let why = cut(&clean(&ask.why), WHY);
+    let command = Command { rollout, full, to, ..Command::new(verb, who, why, super::now()) };
     write(&scope.client, &view, &id, &command).await?;
     let answer = async {
         loop {
@@ -96,16 +111,28 @@ fn new_id() -> String {
     hex::encode(bytes)
 }
 
-/// The merge patch that adds one command and touches nothing else.
-pub fn patch(id: &str, command: &Command) -> Value {
-    json!({"spec": {"commands": {id: command}}})
+/// The merge patch that adds one command and takes out answered ones, the oldest, so that [`KEPT`] stay: a `spec` has room for few.
+pub fn patch(id: &str, command: &Command, object: &Value) -> Value {
+    let mut commands = Map::new();
+    let answers = object.pointer("/status/commands").and_then(Value::as_object);
+    let answer = |id: &String| answers?.get(id)?.get("at")?.as_str().map(str::to_owned);
+    let standing = object.pointer("/spec/commands").and_then(Value::as_object);
+    let ids = standing.into_iter().flat_map(Map::keys);
+    let mut answered: Vec<(String, &String)> = ids.filter_map(|id| Some((answer(id)?, id))).collect();
+    answered.sort();
+    for (_, old) in answered.iter().rev().skip(KEPT - 1) {
+        commands.insert((*old).clone(), Value::Null);
+    }
+    commands.insert(id.to_owned(), json!(command));
+    json!({"spec": {"commands": commands}})
 }
 
 async fn write(client: &Client, view: &ReleaseView, id: &str, command: &Command) -> Result<(), CliError> {
     let api = connect::releases_in(client, &view.namespace);
     let params = PatchParams { field_manager: Some("idp-cli".to_owned()), ..PatchParams::default() };
     let what = format!("writing the command into {}", view.release);
-    let patch = patch(id, command);
+    let object = connect::call(&what, api.get(&view.name)).await?;
+    let patch = patch(id, command, &object.data);
     connect::call(&what, api.patch(&view.name, &params, &Patch::Merge(&patch))).await.map(|_| ())
 }
 
@@ -135,7 +162,8 @@ pub fn text(answered: &Answered, colour: bool) -> String {
     let Answered { release, verb, result, .. } = answered;
     let (word, tone) = if result.accepted { ("accepted", Tone::Good) } else { ("refused", Tone::Bad) };
     let next = match (result.accepted, verb) {
-        (true, Verb::Abort | Verb::Retry) => format!("idp rollout watch {release}"),
+        (true, Verb::Pause) => format!("idp rollout resume {release}"),
+        (true, _) => format!("idp rollout watch {release}"),
         (false, _) => format!("idp explain {release}"),
     };
     format!(
@@ -158,13 +186,32 @@ mod tests {
 
     #[test]
     fn a_command_touches_nothing_but_itself() {
-        let command =
-            Command { verb: Verb::Abort, who: "ann".into(), why: "pager".into(), at: Timestamp::UNIX_EPOCH };
-        let patch = patch("0123456789ab", &command);
+        let command = Command::new(Verb::Abort, "ann", "pager", Timestamp::UNIX_EPOCH);
+        let patch = patch("0123456789ab", &command, &Value::Null);
         assert_eq!(
             patch.to_string(),
             r#"{"spec":{"commands":{"0123456789ab":{"at":"1970-01-01T00:00:00Z","verb":"abort","who":"ann","why":"pager"}}}}"#
         );
+    }
+
+    #[test]
+    fn the_oldest_answered_commands_make_room_and_no_other_does() {
+        let ids: Vec<String> = (0..25).map(|number| format!("c{number:02}")).collect();
+        let standing: Map<String, Value> = ids.iter().map(|id| (id.clone(), json!({}))).collect();
+        let answer = |(number, id): (usize, &String)| {
+            (id.clone(), json!({"at": format!("2026-01-01T12:{:02}:00Z", 59 - number)}))
+        };
+        let answers: Map<String, Value> = ids.iter().enumerate().skip(3).map(answer).collect();
+        let object = json!({"spec": {"commands": standing}, "status": {"commands": answers}});
+        let command = Command::new(Verb::Pause, "ann", "", Timestamp::UNIX_EPOCH);
+        let patch = patch("new", &command, &object);
+        let gone: Vec<&String> = patch["spec"]["commands"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter_map(|(id, value)| value.is_null().then_some(id))
+            .collect();
+        assert_eq!(gone, ["c22", "c23", "c24"]);
     }
 
     #[test]

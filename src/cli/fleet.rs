@@ -170,7 +170,7 @@ pub struct Row {
 
 /// Returns the tone of a word of health, sync or phase.
 pub fn tone(word: &str) -> Option<Tone> {
-    let good = [Health::Healthy.name(), Sync::Synced.name(), "Promoted"];
+    let good = [Health::Healthy.name(), Sync::Synced.name(), "Promoted", "Undone"];
     let bad =
         [Health::Degraded.name(), Health::Missing.name(), Sync::Invalid.name(), "Failed", "RollingBack"];
     let plain = ["", "Stable"];

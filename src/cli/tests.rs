@@ -7,6 +7,7 @@ use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
+use super::command::Ask;
 use super::connect::Scope;
 use super::fixtures as at;
 use super::output::Format;
@@ -83,11 +84,15 @@ async fn a_command_carries_its_giver_and_waits_for_the_answer() {
         put(&client, "hello", "production", at::watched()).await;
         let daemon = tokio::spawn(answer(client.clone(), "hello", accepted));
         let answered =
-            command::give(&scope(&client), "hello.production", verb, "too\nslow", PATIENCE).await.unwrap();
+            command::give(&scope(&client), "hello.production", &Ask::new(verb, "too\nslow"), PATIENCE)
+                .await
+                .unwrap();
         assert_eq!((answered.result.accepted, answered.verb), (accepted, verb));
         let command = daemon.await.unwrap();
         assert_eq!((&command["who"], &command["why"]), (&json!("ann@example.com"), &json!("too slow")));
         assert_eq!(command["verb"], json!(verb.name()));
+        let meant = if verb == Verb::Abort { json!(7) } else { Value::Null };
+        assert_eq!(command.get("rollout").cloned().unwrap_or_default(), meant, "what the person looked at");
         let writes = server.requests().into_iter().filter(|r| r.mutating && r.field_manager == "idp-cli");
         assert_eq!(writes.count(), 1);
     }
@@ -97,9 +102,8 @@ async fn a_command_carries_its_giver_and_waits_for_the_answer() {
 async fn a_daemon_that_does_not_answer_is_told_from_a_refusal() {
     let (_server, client) = cluster().await;
     put(&client, "hello", "production", at::watched()).await;
-    let error = command::give(&scope(&client), "hello", Verb::Abort, "", Duration::from_millis(20))
-        .await
-        .unwrap_err();
+    let ask = Ask::new(Verb::Abort, "");
+    let error = command::give(&scope(&client), "hello", &ask, Duration::from_millis(20)).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Unreachable);
     let report = error.report();
     assert!(report.contains("the daemon did not answer within 20ms"), "{report}");

@@ -48,13 +48,13 @@ pub fn end(record: &Record, number: u64) -> Option<&Summary> {
 
 /// Returns the exit code of an outcome.
 pub fn exit(outcome: Outcome) -> Exit {
-    if outcome == Outcome::Promoted { Exit::Good } else { Exit::Bad }
+    if matches!(outcome, Outcome::Promoted | Outcome::Undone) { Exit::Good } else { Exit::Bad }
 }
 
 /// Returns what a person may want to do after an outcome.
 pub fn advice(release: &str, outcome: Outcome, explanation: &Explanation) -> Option<String> {
     match outcome {
-        Outcome::Promoted => None,
+        Outcome::Promoted | Outcome::Undone => None,
         Outcome::Superseded => Some(format!("a newer version took over: idp rollout watch {release}")),
         Outcome::RolledBack | Outcome::Aborted | Outcome::Failed => {
             let retry = explanation.commands.iter().find(|command| command.contains(" retry "));

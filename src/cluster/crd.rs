@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::calls::{Calls, Place};
 use super::error::ApiError;
+use crate::model::command::{STANDING, Verb};
 use crate::model::{ANNOTATION_HASH, GROUP, LABEL_MANAGED_BY, MANAGER};
 
 /// The version that is served and stored.
@@ -87,14 +88,19 @@ fn columns() -> Value {
 
 fn spec() -> Value {
     let text = |most: u32, about: &str| json!({"type": "string", "maxLength": most, "description": about});
+    let number =
+        |about: &str| json!({"type": "integer", "format": "int64", "minimum": 0, "description": about});
     let command = json!({
         "type": "object",
         "required": ["verb", "who", "at"],
         "properties": {
-            "verb": {"type": "string", "enum": ["abort", "retry"], "description": "What is asked."},
+            "verb": {"type": "string", "enum": Verb::ALL.map(Verb::name), "description": "What is asked."},
             "who": text(256, "Who asks, from the API server's review of the caller."),
             "why": text(1024, "Why, in the person's words."),
             "at": {"type": "string", "format": "date-time", "description": "When it was asked."},
+            "rollout": number("The rollout that it is meant for: refused if another one runs by then."),
+            "full": {"type": "boolean", "description": "promote: no further pause is waited for."},
+            "to": number("undo: the rollout that brought the version to go back to."),
         },
     });
     json!({
@@ -102,7 +108,7 @@ fn spec() -> Value {
         "description": "What people ask; idp never writes here.",
         "properties": {
             "suspend": {"type": "boolean", "description": "No new rollout starts. A rollback is still allowed."},
-            "commands": {"type": "object", "additionalProperties": command,
+            "commands": {"type": "object", "additionalProperties": command, "maxProperties": STANDING,
                 "description": "Commands by id; each is answered once, in status.commands."},
         },
     })

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::diagnostic::{Code, Diagnostic};
-use super::keys;
 use super::number;
+use super::order;
 use super::section::{At, Complaint, Section, cut};
 use super::text;
 use super::tree::{Style, Value};
@@ -12,7 +12,7 @@ use super::workload::{port, url_path};
 use crate::model::declaration::{Probe, Tier};
 use crate::model::desired::Mode;
 use crate::model::policy::{
-    Amount, CheckKind, HealthCheck, OnLowTraffic, OnUnknown, Policy, Rollback, Step, Strategy,
+    Amount, CheckKind, HealthCheck, OnLowTraffic, OnUnknown, Order, Policy, Rollback, Step, Strategy,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -51,6 +51,7 @@ pub(super) fn policy(section: &Section<'_>, image: &Section<'_>, served: u16, ti
         max_unavailable,
         health: health(&section.section("healthcheck"), served),
         rollback: rollback(&section.section("rollback"), tier),
+        order: Order::default(),
     }
 }
 
@@ -65,7 +66,8 @@ fn steps(section: &Section<'_>) -> Vec<Step> {
             step.missing("weight", "write for example weight: 10");
         }
         let weight = step.number("weight", 1..=100);
-        let pause = pause(&step);
+        let (pause, manual) = pause(&step);
+        let approve = step.entry("approve").map(|_| order::approval(&step.section("approve")));
         let last = steps.last().map_or(0, |step| step.weight);
         let Some((at, weight)) = weight.and_then(|found| Some((found.at, u8::try_from(found.value).ok()?)))
         else {
@@ -78,7 +80,7 @@ fn steps(section: &Section<'_>) -> Vec<Step> {
             section.add(said.fix("put the steps in order, from 1 to 100"));
             clean = false;
         }
-        steps.push(Step { weight, pause });
+        steps.push(Step { weight, pause, manual, approve });
     }
     if items.is_empty() {
         let at = section.node("canary").map_or(section.at, |node| node.at);
@@ -93,26 +95,23 @@ fn steps(section: &Section<'_>) -> Vec<Step> {
         let what = "a last step of 100 was added to `deploy.canary`";
         section
             .add(Diagnostic::note(Code::FinalStep, at, what).fix("write - weight: 100 to say so yourself"));
-        steps.push(Step { weight: 100, pause: Duration::ZERO });
+        steps.push(Step::timed(100, Duration::ZERO));
     }
     steps
 }
 
-fn pause(step: &Section<'_>) -> Duration {
-    let instead = "a duration, as in 5m";
-    let Some(node) = step.node("pause") else { return Duration::ZERO };
-    match &node.value {
-        Value::Map(_) => step.add(keys::unsupported_value(node, &step.full("pause"), "{}", instead)),
-        Value::Text(text, _) if text == "manual" => {
-            step.add(keys::unsupported_value(node, &step.full("pause"), "manual", instead));
-        }
-        _ => {
-            return step
-                .duration("pause", Duration::ZERO..=30 * DAY)
-                .map_or(Duration::ZERO, |found| found.value);
-        }
+/// Reads `pause`: how long, and whether a person ends it.
+fn pause(step: &Section<'_>) -> (Duration, bool) {
+    let manual = match step.node("pause").map(|node| &node.value) {
+        Some(Value::Map(entries)) => entries.is_empty(),
+        Some(Value::Text(text, _)) => text == "manual",
+        _ => false,
+    };
+    if manual {
+        return (Duration::ZERO, true);
     }
-    Duration::ZERO
+    let declared = step.duration("pause", Duration::ZERO..=30 * DAY);
+    (declared.map_or(Duration::ZERO, |found| found.value), false)
 }
 
 /// Reads `max_surge` and `max_unavailable`; Kubernetes refuses both to be none.

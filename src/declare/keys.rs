@@ -250,7 +250,7 @@ mod tests {
         let deploy = file().key("deploy").unwrap();
         assert!(deploy.key("traffic").unwrap().unsupported);
         assert!(deploy.key("canary").unwrap().item().unwrap().key("weight").is_some());
-        assert!(deploy.key("canary").unwrap().item().unwrap().key("approve").unwrap().unsupported);
+        assert!(deploy.key("canary").unwrap().item().unwrap().key("match").unwrap().unsupported);
         let overrides = file().key("environments").unwrap().key("staging").unwrap().key("overrides").unwrap();
         assert!(overrides.key("workload").unwrap().key("ingress").unwrap().unsupported);
         assert!(file().key("image").unwrap().key("digest").is_some());

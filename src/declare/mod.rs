@@ -20,6 +20,7 @@ mod indent;
 mod keys;
 mod layout;
 mod number;
+mod order;
 pub mod reference;
 mod schema;
 mod section;
@@ -122,7 +123,10 @@ fn environments(
         let merged = over.map(|over| layout::overlay(root, &over));
         let Ok(name) = name else { continue };
         let merged = Section::root(merged.as_ref().unwrap_or(root), file.findings);
-        if let Some(declaration) = declaration(&merged, service, &name, auto_deploy) {
+        let approval =
+            environment.entry("approval").map(|_| order::approval(&environment.section("approval")));
+        if let Some(mut declaration) = declaration(&merged, service, &name, auto_deploy) {
+            declaration.policy.order.approval = approval;
             named.insert(name, (entry.at, declaration));
         }
     }

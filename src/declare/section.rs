@@ -151,13 +151,14 @@ impl<'t> Section<'t> {
         parse: impl FnOnce(&str) -> Result<T, Complaint>,
     ) -> Option<At<T>> {
         let At { value, at } = self.text(key)?;
-        match parse(value) {
-            Ok(value) => Some(At { value, at }),
-            Err(Complaint(code, what, fix)) => {
-                self.error(code, at, format!("`{}`: {what}", self.full(key)), fix);
-                None
-            }
-        }
+        self.accept(&self.full(key), at, parse(value)).map(|value| At { value, at })
+    }
+
+    /// Takes what was parsed at a place, or says what is wrong there.
+    pub(super) fn accept<T>(&self, path: &str, at: Place, parsed: Result<T, Complaint>) -> Option<T> {
+        parsed
+            .map_err(|Complaint(code, what, fix)| self.error(code, at, format!("`{path}`: {what}"), fix))
+            .ok()
     }
 
     /// Returns true or false.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::diagnostic::{Code, Place};
+use super::diagnostic::Code;
 use super::section::{At, Complaint, Section, cut};
 use super::tree::Value;
 use crate::model::declaration::{Lifecycle, ServiceInfo, Tier};
@@ -86,19 +86,9 @@ fn links(section: &Section<'_>) -> Vec<String> {
             return Some(format!("{}{}", title.unwrap_or_default(), url?.value));
         }
         let At { value, at } = section.scalar(node, &path)?;
-        accept(section, &path, at, address(value))
+        section.accept(&path, at, address(value))
     };
     section.list("links").unwrap_or_default().iter().filter_map(line).collect()
-}
-
-fn accept<T>(section: &Section<'_>, path: &str, at: Place, parsed: Result<T, Complaint>) -> Option<T> {
-    match parsed {
-        Ok(value) => Some(value),
-        Err(Complaint(code, what, fix)) => {
-            section.error(code, at, format!("`{path}`: {what}"), fix);
-            None
-        }
-    }
 }
 
 fn address(text: &str) -> Result<String, Complaint> {
@@ -119,8 +109,8 @@ fn own(
     let path = section.full(key);
     let mut own = BTreeMap::new();
     for (entry, found) in section.texts(key) {
-        let name = accept(section, &path, entry.at, own_key(&entry.key));
-        let value = accept(section, &format!("{path}.{}", cut(&entry.key)), found.at, check(found.value));
+        let name = section.accept(&path, entry.at, own_key(&entry.key));
+        let value = section.accept(&format!("{path}.{}", cut(&entry.key)), found.at, check(found.value));
         if let (Some(name), Some(value)) = (name, value) {
             own.insert(name, value);
         }
@@ -195,7 +185,7 @@ fn folder(path: &str) -> String {
 fn globs(section: &Section<'_>, key: &str, folder: &str) -> Vec<String> {
     let path = section.full(key);
     let found = section.text_list(key).unwrap_or_default().into_iter();
-    found.filter_map(|At { value, at }| accept(section, &path, at, glob(value, folder))).collect()
+    found.filter_map(|At { value, at }| section.accept(&path, at, glob(value, folder))).collect()
 }
 
 /// Returns a glob from the repository's root: one that begins with `./` or `../` is relative to the folder.

@@ -137,6 +137,7 @@ fn of_ended(number: u64, summary: &Summary) -> (State, String) {
         Outcome::Promoted => {
             (State::Success, format!("rollout {number} was promoted: the version is stable"))
         }
+        Outcome::Undone => (State::Success, format!("rollout {number} went back to this version")),
         Outcome::Superseded => (State::Failure, superseded(number)),
         Outcome::RolledBack => (State::Failure, format!("rolled back: {}", summary.verdict)),
         Outcome::Aborted => (State::Failure, format!("aborted: {}", summary.verdict)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::duration;
+use super::name::{EnvironmentName, ServiceName, TeamName};
 
 /// How stable is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,13 +19,75 @@ pub enum Strategy {
 }
 
 /// One step of a canary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The share asked for, in per cent, 1 to 100. The last step of a policy is always 100.
     pub weight: u8,
-    /// How long the step is observed; zero asks pod state and health check once.
+    /// How long the step is observed; zero asks pod state and health check once, unless a person is waited for.
     #[serde(with = "duration")]
     pub pause: Duration,
+    /// `pause: manual`: the step lasts until a person promotes it, or approves of it where `approve` says who.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub manual: bool,
+    /// Who must agree before the next step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<Approval>,
+}
+
+impl Step {
+    /// Makes a step that waits for nobody.
+    pub fn timed(weight: u8, pause: Duration) -> Self {
+        Self { weight, pause, manual: false, approve: None }
+    }
+
+    /// Tells whether the step lasts until a person says something.
+    pub fn waits_for_person(&self) -> bool {
+        self.manual || self.approve.is_some()
+    }
+}
+
+/// Who must agree before something goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The teams whose members may; empty: anybody who may write the release.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub teams: Vec<TeamName>,
+    /// How many people, 1 to 20.
+    pub count: u32,
+    /// How long they are waited for.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+}
+
+/// The environment in which a commit must have been proven first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// How long the commit, or one after it, must have been stable there.
+    #[serde(with = "duration")]
+    pub soak: Duration,
+}
+
+/// What must be there before a rollout starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// `environments.X.after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Predecessor>,
+    /// `deploy.after`: services of the same environment whose declared version must be stable first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceName>,
+    /// `environments.X.approval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+impl Order {
+    /// Tells whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A number of pods, or a share of them.
@@ -169,4 +232,7 @@ pub struct Policy {
     pub health: HealthCheck,
     /// The gates' limits.
     pub rollback: Rollback,
+    /// What must be there before it starts.
+    #[serde(default, skip_serializing_if = "Order::is_empty")]
+    pub order: Order,
 }

@@ -11,6 +11,7 @@ use super::command::CommandResult;
 use super::desired::{Identity, Mode};
 use super::name::{EnvironmentName, SourceName, TeamName};
 use super::object::{ContentHash, ObjectKey, Role};
+use super::policy::Policy;
 use super::rollout::{HeldVersion, Outcome, Rollout, Summary, Version};
 
 /// The schema that this program writes. A record with a higher one is only read.
@@ -334,4 +335,7 @@ pub struct Stable {
     pub changes: Changes,
     /// Since when.
     pub since: Timestamp,
+    /// How it was rolled out: what going back from it follows where Git is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Box<Policy>>,
 }

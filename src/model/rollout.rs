@@ -70,6 +70,8 @@ pub enum Outcome {
     Aborted,
     /// It never ran, or a first deploy never became healthy.
     Failed,
+    /// A person went back to an earlier version, and that runs now.
+    Undone,
 }
 
 impl Outcome {
@@ -81,6 +83,7 @@ impl Outcome {
             Self::Superseded => "Superseded",
             Self::Aborted => "Aborted",
             Self::Failed => "Failed",
+            Self::Undone => "Undone",
         }
     }
 }
@@ -233,6 +236,12 @@ pub struct Rollout {
     /// is left as it stands.
     #[serde(default)]
     pub over: bool,
+    /// It goes back to the version of this earlier rollout, whose kept objects it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<u64>,
+    /// What people said of it.
+    #[serde(default, skip_serializing_if = "People::is_silent")]
+    pub people: People,
 }
 
 /// The candidate of a rollout.
@@ -277,6 +286,45 @@ impl Candidate {
             Self::Waiting { .. } => None,
             Self::Ready(version) => Some(version),
         }
+    }
+}
+
+/// What a person asked of a running rollout, while it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Who.
+    pub who: String,
+    /// Why, in the person's words; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// When it was accepted.
+    pub at: Timestamp,
+}
+
+/// What people said of a running rollout.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct People {
+    /// Paused until `resume`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Asked>,
+    /// The rest of this step's pause is not waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<Asked>,
+    /// No pause is waited for, in this step and all that follow, and no gate that cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted_fully: Option<Asked>,
+    /// Who agreed, by name: to the start while it is Preparing, else to the running step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub approvals: BTreeMap<String, Asked>,
+    /// Since when nothing but people is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_since: Option<Timestamp>,
+}
+
+impl People {
+    /// Tells whether nobody said anything that still holds.
+    pub fn is_silent(&self) -> bool {
+        *self == Self::default()
     }
 }
 

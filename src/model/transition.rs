@@ -129,6 +129,11 @@ pub enum Kind {
         /// Who or what ended it.
         by: String,
     },
+    /// Nothing but people is waited for.
+    ApprovalRequested {
+        /// What they are to do: "`promote`", "2 of 2 approvals by sre".
+        what: String,
+    },
     /// Healthy again after a failed rollout.
     HealthyAgain {
         /// What runs.
@@ -185,6 +190,7 @@ impl Kind {
             Self::Finished { .. } => "RolloutFinished",
             Self::HoldSet { .. } => "Held",
             Self::HoldReleased { .. } => "HoldReleased",
+            Self::ApprovalRequested { .. } => "ApprovalRequested",
             Self::HealthyAgain { .. } => "HealthyAgain",
             Self::DriftCorrected { .. } => "DriftCorrected",
             Self::Applied { .. } => "Applied",
@@ -201,7 +207,9 @@ impl Kind {
             | Self::RolledBack { .. }
             | Self::HoldSet { .. }
             | Self::EventsDropped { .. } => true,
-            Self::Finished { outcome, .. } => !matches!(outcome, Outcome::Promoted | Outcome::Superseded),
+            Self::Finished { outcome, .. } => {
+                !matches!(outcome, Outcome::Promoted | Outcome::Superseded | Outcome::Undone)
+            }
             _ => false,
         }
     }

@@ -69,7 +69,7 @@ impl Driver {
         let memory = self.memories.of(&release);
         let mut memory = memory.lock().await;
         let begun = Instant::now();
-        let answer = self.steps(&release, &mut memory, epoch).await;
+        let answer = Box::pin(self.steps(&release, &mut memory, epoch)).await;
         let metrics = &self.reporter.metrics().queue;
         match answer {
             Ok(next) => {
@@ -166,6 +166,7 @@ impl Driver {
             observed: &read.observed,
             samples: samples.as_ref(),
             commands: &read.stored.spec.commands,
+            unreadable: &read.stored.spec.unreadable,
             suspended: read.stored.spec.suspend,
             slot: self.slots.available(release, slots::wants(before)),
             session: self.session,

@@ -16,6 +16,7 @@ pub fn advance(record: &Record, input: &Inputs<'_>) -> Advance {
     machine.record.epoch = machine.record.epoch.max(input.epoch);
     machine.note_head();
     machine.obey();
+    machine.refuse_unreadable();
     machine.note_drift();
     match machine.record.rollout.as_ref().map(|rollout| rollout.phase) {
         None => machine.idle(),
@@ -29,12 +30,18 @@ pub fn advance(record: &Record, input: &Inputs<'_>) -> Advance {
     let Machine { mut record, transitions, due, .. } = machine;
     keep_newest(&mut record.held, HELD);
     keep_newest(&mut record.history, HISTORY);
+    forget_answers(&mut record, input);
+    Advance { record, transitions, due }
+}
+
+/// Keeps the newest answers, and every answer whose command still stands in the `spec`: without it the command would be new again.
+fn forget_answers(record: &mut Record, input: &Inputs<'_>) {
+    let asked = |id: &String| input.commands.contains_key(id) || input.unreadable.contains_key(id);
     while record.commands.len() > COMMANDS {
-        let oldest = record.commands.iter().min_by_key(|(_, result)| result.at).map(|(id, _)| id.clone());
-        let Some(oldest) = oldest else { break };
+        let spare = record.commands.iter().filter(|(id, _)| !asked(id));
+        let Some(oldest) = spare.min_by_key(|(_, result)| result.at).map(|(id, _)| id.clone()) else { break };
         record.commands.remove(&oldest);
     }
-    Advance { record, transitions, due }
 }
 
 fn keep_newest<V>(map: &mut std::collections::BTreeMap<u64, V>, most: usize) {

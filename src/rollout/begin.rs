@@ -9,8 +9,8 @@ use crate::model::desired::{Desired, Head};
 use crate::model::duration::rough;
 use crate::model::image::{Image, ImageState};
 use crate::model::observed::{Known, Live};
-use crate::model::policy::Strategy;
-use crate::model::rollout::{Candidate, Mark, Phase, Rollout, StageState, Version};
+use crate::model::policy::{Policy, Strategy};
+use crate::model::rollout::{Candidate, Mark, People, Phase, Rollout, StageState, Version};
 use crate::model::transition::Kind;
 use crate::model::verdict::{Gate, Verdict};
 
@@ -35,24 +35,40 @@ impl Machine<'_> {
 
     /// Begins a rollout of `desired`; `over`: on top of the template of a rolling one that it superseded.
     pub fn begin(&mut self, desired: &Desired, over: bool) {
+        let changes = self.brought(desired);
+        let candidate = Candidate::Waiting {
+            identity: desired.identity.clone(),
+            revision: desired.revision.clone(),
+            image: desired.image.clone(),
+            platform: desired.platform.clone(),
+        };
+        let number = self.open(candidate, changes.clone(), desired.policy.clone());
+        if let Some(rollout) = self.record.rollout.as_mut() {
+            rollout.over = over;
+        }
+        let revision = desired.revision.clone();
+        let sentence =
+            format!("commit {} by {}: {}", revision.commit.short(), revision.author, revision.subject);
+        self.say(Kind::ChangeSeen { revision: revision.clone(), changes }, sentence);
+        let sentence =
+            format!("rollout {number} of version {} waits for its image", desired.identity.short());
+        self.say(Kind::Queued { revision }, sentence);
+    }
+
+    /// Opens a rollout in Preparing and returns its number.
+    pub fn open(&mut self, candidate: Candidate, changes: Changes, policy: Policy) -> u64 {
         let now = self.input.now;
         let number = self.record.rollouts.saturating_add(1);
         self.record.rollouts = number;
-        let deadline = desired.policy.progress_deadline;
+        let deadline = policy.progress_deadline;
         let forward = self.record.unavailable_since.is_some_and(|since| elapsed(since, now) >= deadline);
-        let changes = self.brought(desired);
         self.record.rollout = Some(Rollout {
             number,
-            candidate: Candidate::Waiting {
-                identity: desired.identity.clone(),
-                revision: desired.revision.clone(),
-                image: desired.image.clone(),
-                platform: desired.platform.clone(),
-            },
-            changes: changes.clone(),
+            candidate,
+            changes,
             first: self.record.stable.is_none(),
             forward,
-            policy: desired.policy.clone(),
+            policy,
             phase: Phase::Preparing,
             phase_since: now,
             started_at: now,
@@ -68,15 +84,11 @@ impl Machine<'_> {
             passed: String::new(),
             stable_ready: false,
             proven: false,
-            over,
+            over: false,
+            undo: None,
+            people: People::default(),
         });
-        let revision = desired.revision.clone();
-        let sentence =
-            format!("commit {} by {}: {}", revision.commit.short(), revision.author, revision.subject);
-        self.say(Kind::ChangeSeen { revision: revision.clone(), changes }, sentence);
-        let sentence =
-            format!("rollout {number} of version {} waits for its image", desired.identity.short());
-        self.say(Kind::Queued { revision }, sentence);
+        number
     }
 
     /// Returns the commits that a desired state brings beyond stable's.
@@ -157,7 +169,10 @@ impl Machine<'_> {
         if body.mark != Mark::Candidate || self.input.observed.namespace != Known::Present(()) {
             return;
         }
-        if !self.input.slot && !rollout.over {
+        if self.paused(rollout) || !self.start_approved(rollout) {
+            return;
+        }
+        if !self.input.slot && !rollout.over && rollout.undo.is_none() {
             return;
         }
         self.start(rollout, version);
@@ -185,6 +200,7 @@ impl Machine<'_> {
         }
         let first = rollout.first;
         let what = match (first, rollout.forward, rollout.policy.strategy) {
+            _ if rollout.undo.is_some() => "undo",
             (true, ..) => "first deploy",
             (_, true, _) => "stable has no available pod: rolling forward",
             (_, _, Strategy::Canary) => "canary",
@@ -199,7 +215,7 @@ impl Machine<'_> {
         self.say(Kind::Started { candidate: version.clone(), first }, sentence);
         let canary = is_canary(rollout) && self.record.replicas > 0;
         let stepped = rollout.policy.steps.first().is_some_and(|step| step.weight < 100);
-        if canary && stepped {
+        if canary && stepped && rollout.people.promoted_fully.is_none() {
             self.enter(Phase::Progressing);
         } else {
             self.enter(Phase::Promoting);

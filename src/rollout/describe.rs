@@ -2,10 +2,12 @@
 
 use super::hold;
 use super::machine::{Machine, is_canary};
+use super::people;
 use super::view::Workload;
 use crate::model::desired::{Head, Mode};
 use crate::model::duration::rough;
 use crate::model::observed::Known;
+use crate::model::policy::Approval;
 use crate::model::record::{Condition, Health, Sync};
 use crate::model::rollout::{Candidate, Hold, Phase, Rollout};
 
@@ -110,7 +112,9 @@ impl Machine<'_> {
             Head::None { reason, .. } | Head::KeepLast { reason, .. } => return reason.clone(),
             Head::Known(desired) => desired,
         };
-        let stable = self.record.stable.as_ref();
+        if self.record.stable.as_ref().is_some_and(|stable| stable.version.identity == head.identity) {
+            return format!("commit {} runs", self.record.revision);
+        }
         if let Some((number, held)) = hold::holding(&self.record, &head.identity) {
             let word = if held.hold == Hold::Held { "held" } else { "parked" };
             return format!(
@@ -118,9 +122,6 @@ impl Machine<'_> {
                 head.identity.short(),
                 held.verdict
             );
-        }
-        if stable.is_some_and(|stable| stable.version.identity == head.identity) {
-            return format!("commit {} runs", self.record.revision);
         }
         if self.record.mode == Mode::Observe {
             return format!("observing: version {} is not applied", head.identity.short());
@@ -145,6 +146,9 @@ impl Machine<'_> {
             return "a gate failed and rollback.auto is false: frozen until abort or a newer version"
                 .to_owned();
         }
+        if let Some(asked) = &rollout.people.paused {
+            return format!("paused by {}: it stays as it is until `resume`", asked.who);
+        }
         let of = rollout.policy.steps.len();
         match (rollout.phase, &rollout.candidate) {
             (Phase::Preparing, Candidate::Waiting { identity, .. }) => {
@@ -158,6 +162,11 @@ impl Machine<'_> {
                     _ => "waiting for its image".to_owned(),
                 }
             }
+            (Phase::Preparing, Candidate::Ready(_))
+                if unapproved(rollout, people::start(rollout)).is_some() =>
+            {
+                unapproved(rollout, people::start(rollout)).unwrap_or_default()
+            }
             (Phase::Preparing, Candidate::Ready(_)) if !self.input.slot && !rollout.over => {
                 "waiting for a slot: max_concurrent_rollouts of the environment is reached".to_owned()
             }
@@ -167,14 +176,8 @@ impl Machine<'_> {
             },
             (Phase::Progressing, _) => {
                 let step = rollout.step.saturating_add(1);
-                let pause = rollout
-                    .policy
-                    .steps
-                    .get(rollout.step as usize)
-                    .map_or(std::time::Duration::ZERO, |s| s.pause);
                 if rollout.stage.ready_at.is_some() {
-                    let (seen, all) = (rough(rollout.stage.credited), rough(pause));
-                    format!("step {step} of {of}: observing, {seen} of {all}{}", unknown_clause(rollout))
+                    format!("step {step} of {of}: {}", watching(rollout, "observing"))
                 } else {
                     format!("step {step} of {of}: waiting for its pods")
                 }
@@ -183,10 +186,7 @@ impl Machine<'_> {
                 let ready = self.view.stable.present().map_or(0, Workload::ready_current);
                 format!("promoting: {ready} of {} pods run the candidate", self.record.replicas)
             }
-            (Phase::Baking, _) => {
-                let all = rough(super::promote::bake(rollout));
-                format!("baking: {} of {all}{}", rough(rollout.stage.credited), unknown_clause(rollout))
-            }
+            (Phase::Baking, _) => watching(rollout, "baking"),
             (Phase::RollingBack, _) => "on the way back".to_owned(),
         }
     }
@@ -203,11 +203,11 @@ impl Machine<'_> {
             Sync::Unknown => "Unknown",
             _ => "False",
         };
-        let held = self
-            .input
-            .head
-            .desired()
-            .is_some_and(|desired| hold::holding(record, &desired.identity).is_some());
+        // What runs is not shown as held, though going back to it left it on the list.
+        let stable = record.stable.as_ref().map(|stable| &stable.version.identity);
+        let asked = self.input.head.desired().map(|desired| &desired.identity);
+        let held = asked.filter(|asked| Some(*asked) != stable);
+        let held = held.is_some_and(|asked| hold::holding(record, asked).is_some());
         let word = |yes: bool| if yes { "True" } else { "False" };
         let message = record.message.clone();
         let wanted = [
@@ -230,6 +230,25 @@ impl Machine<'_> {
             });
         }
     }
+}
+
+/// What a stage whose pods are ready waits for.
+fn watching(rollout: &Rollout, word: &str) -> String {
+    let wait = people::wait(rollout);
+    let unknown = unknown_clause(rollout);
+    if rollout.stage.credited < wait.pause || !unknown.is_empty() {
+        return format!("{word}, {} of {}{unknown}", rough(rollout.stage.credited), rough(wait.pause));
+    }
+    if let Some(sentence) = unapproved(rollout, wait.approve.as_ref()) {
+        return sentence;
+    }
+    if wait.manual { "waiting for `promote`".to_owned() } else { format!("{word}, asking its gates once") }
+}
+
+fn unapproved(rollout: &Rollout, approval: Option<&Approval>) -> Option<String> {
+    let approval = approval?;
+    let (missing, _) = people::missing(rollout, Some(approval))?;
+    Some(format!("waiting for {}", people::approvals(missing, approval)))
 }
 
 fn unknown_clause(rollout: &Rollout) -> String {

@@ -15,7 +15,7 @@ use crate::model::name::ReleaseKey;
 use crate::model::object::{Fence, Manifest, ObjectKey, Role};
 use crate::model::observed::{Known, Live};
 use crate::model::record::{InventoryEntry, Ownership, Record};
-use crate::model::rollout::{Candidate, Hold, Mark, Phase};
+use crate::model::rollout::{Candidate, Hold, Mark, Outcome, Phase};
 use crate::model::write::Write;
 use crate::render;
 
@@ -257,12 +257,16 @@ fn revisions(record: &Record, input: &Inputs<'_>, writes: &mut Vec<Write>) {
             Some(Known::Present(_) | Known::Unknown)
         );
         let desired = input.waiting.filter(|desired| desired.identity == version.identity).or(head);
-        if let Some(desired) = desired.filter(|_| missing) {
+        let objects = match rollout.undo {
+            Some(number) => objects::kept(input, number).map(|kept| kept.objects.as_ref().clone()),
+            None => desired.map(|desired| render::pin(&desired.objects, &version.image)),
+        };
+        if let Some(objects) = objects.filter(|_| missing) {
             writes.push(Write::SaveRevision {
                 rollout: rollout.number,
                 version: Box::new(version.clone()),
                 mark: Mark::Candidate,
-                objects: render::pin(&desired.objects, &version.image),
+                objects,
             });
         }
         if let Some((stable, objects)) = objects::refreshed(record, input) {
@@ -281,7 +285,10 @@ fn revisions(record: &Record, input: &Inputs<'_>, writes: &mut Vec<Write>) {
         let Known::Present(revision) = revision else { continue };
         let wanted = mark(record, *number);
         let needed = Some(*number) == record.stable.as_ref().map(|stable| stable.rollout)
-            || Some(*number) == record.rollout.as_ref().map(|rollout| rollout.number);
+            || record
+                .rollout
+                .as_ref()
+                .is_some_and(|rollout| *number == rollout.number || Some(*number) == rollout.undo);
         if !needed && spare == 0 {
             writes.push(Write::DropRevision { rollout: *number });
             continue;
@@ -311,7 +318,7 @@ fn mark(record: &Record, number: u64) -> Mark {
     let promoted = record
         .history
         .get(&number)
-        .is_some_and(|summary| summary.outcome == crate::model::rollout::Outcome::Promoted);
+        .is_some_and(|summary| matches!(summary.outcome, Outcome::Promoted | Outcome::Undone));
     if promoted || record.stable.as_ref().is_some_and(|stable| stable.rollout == number) {
         Mark::Stable
     } else {

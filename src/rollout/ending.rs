@@ -2,7 +2,8 @@
 
 use super::gates::{Evaluation, elapsed};
 use super::hold;
-use super::machine::{Machine, PATIENCE, is_canary};
+use super::machine::{Machine, is_canary};
+use super::people::{self, PATIENCE};
 use crate::model::desired::Head;
 use crate::model::image::ImageState;
 use crate::model::policy::OnUnknown;
@@ -53,16 +54,17 @@ impl Machine<'_> {
             self.thaw_or_wait();
             return true;
         }
-        let (since, policy) = (rollout.stage.unknown_since, rollout.policy.rollback.clone());
+        let (since, on_unknown) = (rollout.stage.unknown_since, people::on_unknown(rollout));
+        let timeout = rollout.policy.rollback.unknown_timeout;
         let (Some(since), Some(verdict)) = (since, evaluation.unknown().cloned()) else { return false };
-        match policy.on_unknown {
+        match on_unknown {
             OnUnknown::Continue => false,
             OnUnknown::Rollback => {
                 self.park(verdict);
                 true
             }
             OnUnknown::Hold => {
-                let over = self.overdue(since, policy.unknown_timeout);
+                let over = self.overdue(since, timeout);
                 if over {
                     self.park(verdict);
                 }
@@ -161,7 +163,8 @@ impl Machine<'_> {
         let known = matches!(self.input.images.get(&desired.identity), Some(ImageState::Resolved(_)));
         let lost = matches!(rollout.candidate, Candidate::Waiting { .. }) && self.input.waiting.is_none();
         let held = hold::holding(&self.record, &desired.identity).is_some();
-        let patient = self.record.superseded_in_row >= SUPERSEDES && rollout.frozen_since.is_none() && !lost;
+        let stuck = lost || rollout.frozen_since.is_some() || people::waits_for_person(rollout);
+        let patient = self.record.superseded_in_row >= SUPERSEDES && !stuck;
         if held
             || self.input.suspended
             || !desired.auto_deploy
@@ -229,9 +232,11 @@ impl Machine<'_> {
         let Some(rollout) = self.record.rollout.clone() else { return };
         let Candidate::Ready(version) = rollout.candidate.clone() else { return };
         let now = self.input.now;
-        let previous = self.record.stable.take().map(|stable| stable.version);
+        let previous = self.record.stable.take();
         let (number, changes) = (rollout.number, rollout.changes.clone());
-        self.record.stable = Some(Stable { rollout: number, version: version.clone(), changes, since: now });
+        let policy = Some(Box::new(rollout.policy.clone()));
+        self.record.stable =
+            Some(Stable { rollout: number, version: version.clone(), changes, since: now, policy });
         self.record.superseded_in_row = 0;
         let took = elapsed(rollout.started_at, now);
         let sentence = format!(
@@ -240,7 +245,21 @@ impl Machine<'_> {
             version.revision.commit.short(),
             version.image.digest.short()
         );
+        if rollout.undo.is_some() {
+            let left = previous.as_ref().and_then(|left| self.record.held.get(&left.rollout));
+            let verdict =
+                left.map_or_else(|| Verdict::fail(Gate::Command, "undone"), |held| held.verdict.clone());
+            *self.record.totals.rollbacks.entry(verdict.gate.name().to_owned()).or_default() += 1;
+            let candidate = previous.map(|stable| stable.version);
+            self.say(
+                Kind::RolledBack { verdict, candidate, running: Some(version), took },
+                format!("went back: {sentence}"),
+            );
+            self.close(&rollout, Outcome::Undone, &sentence);
+            return;
+        }
         let since_commit = elapsed(version.revision.committed_at, now);
+        let previous = previous.map(|stable| stable.version);
         self.say(Kind::Promoted { version, previous, took, since_commit }, sentence.clone());
         self.close(&rollout, Outcome::Promoted, &sentence);
     }

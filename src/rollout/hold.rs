@@ -41,7 +41,9 @@ pub fn entry(
         record.held.values().filter(|held| &held.identity == identity && held.hold == Hold::Parked).count();
     let times = u32::try_from(earlier).unwrap_or(u32::MAX).saturating_add(1);
     let wait = doubled(PARKED_FIRST, times.saturating_sub(1), PARKED_LONGEST);
-    let not_before = (hold == Hold::Parked).then(|| now.saturating_add(wait).unwrap_or(now));
+    // Whom a person left waiting is not asked again by itself.
+    let again = hold == Hold::Parked && verdict.gate != Gate::Command;
+    let not_before = again.then(|| now.saturating_add(wait).unwrap_or(now));
     HeldVersion { identity: identity.clone(), hold, verdict, since: now, times, not_before, released: false }
 }
 

@@ -34,6 +34,8 @@ pub struct Inputs<'a> {
     pub samples: Option<&'a Samples>,
     /// `spec.commands` of the Release.
     pub commands: &'a BTreeMap<String, Command>,
+    /// Commands that cannot be read, by id, with the reason.
+    pub unreadable: &'a BTreeMap<String, String>,
     /// `spec.suspend`: nothing new starts; a rollback is still allowed.
     pub suspended: bool,
     /// Whether a place among `max_concurrent_rollouts` is free for this release.

@@ -16,8 +16,6 @@ use crate::model::transition::{Kind, Transition};
 
 /// How often tallies are stored while nothing else happens.
 pub const STORE_EVERY: Duration = Duration::from_mins(1);
-/// How long a frozen rollout (`rollback.auto: false`) and a waiting person are waited for.
-pub const PATIENCE: Duration = Duration::from_hours(24);
 
 /// One pass's work on one record.
 pub struct Machine<'a> {
@@ -91,15 +89,16 @@ impl<'a> Machine<'a> {
             rollout.progress_at = now;
             rollout.progress_pods = 0;
             next_stage(rollout);
+            next_people(rollout);
         }
     }
 
-    /// Asks every gate of the present stage. A stage without a pause asks pod state and health check only.
-    pub fn evaluate(&self, rollout: &Rollout, pause: Duration) -> Evaluation {
+    /// Asks every gate of the present stage. One that is not `observed` asks pod state and health check only.
+    pub fn evaluate(&self, rollout: &Rollout, observed: bool) -> Evaluation {
         let (candidate, stable) = tracks(rollout, &self.view);
         Stage {
             policy: &rollout.policy,
-            max_error_rate: rollout.policy.rollback.max_error_rate.filter(|_| !pause.is_zero()),
+            max_error_rate: rollout.policy.rollback.max_error_rate.filter(|_| observed),
             state: &rollout.stage,
             rollout: rollout.number,
             candidate: &candidate,
@@ -126,6 +125,13 @@ impl<'a> Machine<'a> {
 pub fn next_stage(rollout: &mut Rollout) {
     let number = rollout.stage.number.saturating_add(1);
     rollout.stage = StageState { number, ..StageState::default() };
+}
+
+/// Forgets what people said of the stage that ends: who promoted or approved did not see the next one.
+pub fn next_people(rollout: &mut Rollout) {
+    rollout.people.promoted = None;
+    rollout.people.approvals.clear();
+    rollout.people.waited_since = None;
 }
 
 /// Reads the sizes out of a view; what is absent or unknown counts as none.

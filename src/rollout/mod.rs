@@ -25,6 +25,7 @@ pub mod hold;
 mod input;
 mod machine;
 mod objects;
+pub mod people;
 mod progress;
 mod promote;
 mod rebuild;
@@ -32,6 +33,7 @@ pub mod size;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
+mod undo;
 pub mod view;
 
 pub use advance::advance;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::gates::{self, Evaluation, Traffics, elapsed};
-use super::machine::{Machine, STORE_EVERY, is_canary, next_stage};
+use super::machine::{Machine, STORE_EVERY, is_canary, next_people, next_stage};
+use super::people::{self, Wait};
 use super::size::{self, Pair};
-use crate::model::policy::Policy;
+use crate::model::policy::{OnUnknown, Policy};
 use crate::model::rollout::{Phase, Rollout};
 use crate::model::samples::blind_after;
 use crate::model::transition::Kind;
@@ -17,23 +18,29 @@ impl Machine<'_> {
     /// One look at the running step.
     pub fn progressing(&mut self) {
         let Some(rollout) = self.record.rollout.clone() else { return };
-        let Some(step) = rollout.policy.steps.get(rollout.step as usize).copied() else { return };
-        let mut evaluation = self.evaluate(&rollout, step.pause);
-        if self.weigh_traffic(&rollout, step.pause, &mut evaluation)
+        let Some(weight) = rollout.policy.steps.get(rollout.step as usize).map(|step| step.weight) else {
+            return;
+        };
+        let wait = people::wait(&rollout);
+        let mut evaluation = self.evaluate(&rollout, wait.observed);
+        if self.weigh_traffic(&rollout, wait.pause, &mut evaluation)
             || self.judge(&evaluation)
             || self.supersede()
+            || self.paused(&rollout)
         {
             return;
         }
-        let target = size::resting(self.bounds(&rollout.policy), step.weight);
+        let target = size::resting(self.bounds(&rollout.policy), weight);
         if !self.sized(target) {
             self.step_deadline(&rollout);
             return;
         }
-        let passed = self.observe(&evaluation, step.pause);
-        let limit = stage_limit(&rollout, step.pause);
+        let passed = self.observe(&evaluation, wait.pause);
+        let limit = stage_limit(&rollout, &wait);
         if passed {
-            self.step_passed(&rollout, &evaluation, target.share());
+            if self.agreed(&rollout, &wait) {
+                self.step_passed(&rollout, &evaluation, target.share());
+            }
         } else if self.overdue(rollout.step_since, limit) {
             self.park(Verdict::unknown(Gate::Deadline, "the step did not end in time"));
         }
@@ -79,6 +86,7 @@ impl Machine<'_> {
         let samples = self.input.samples;
         let Some(rollout) = self.record.rollout.as_mut() else { return false };
         let health = rollout.policy.health.clone();
+        let blind = people::on_unknown(rollout) == OnUnknown::Continue;
         let stage = &mut rollout.stage;
         let tallies =
             samples.filter(|samples| samples.rollout == rollout.number && samples.stage == stage.number);
@@ -93,7 +101,10 @@ impl Machine<'_> {
         stage.last_stable = evaluation.stable.since(stage.base_stable);
         // A longer gap between two looks is a blind spell.
         let most = blind_after(&health).max(health.interval * 2);
-        let passing = !evaluation.pending && evaluation.fresh && evaluation.unknown().is_none();
+        // Where the team goes on without what cannot be measured, time counts without it too.
+        let seen_to = if blind { now } else { seen_to };
+        let known = evaluation.fresh && evaluation.unknown().is_none();
+        let passing = !evaluation.pending && (known || blind);
         if passing {
             let from =
                 stage.credited_to.or(stage.ready_at.filter(|_| stage.credited.is_zero())).unwrap_or(seen_to);
@@ -155,12 +166,7 @@ impl Machine<'_> {
 
     /// Returns the verdict of a stage whose pause is over; none if its traffic says to wait: the next pass weighs it.
     pub fn end_of_pause(&mut self, rollout: &Rollout, evaluation: &Evaluation) -> Option<Verdict> {
-        let pause = rollout
-            .policy
-            .steps
-            .get(rollout.step as usize)
-            .map_or(rollout.policy.rollback.window, |step| step.pause);
-        if pause.is_zero() {
+        if people::wait(rollout).pause.is_zero() {
             return Some(best_verdict(evaluation));
         }
         match gates::traffic(&rollout.policy, evaluation.candidate) {
@@ -177,7 +183,8 @@ impl Machine<'_> {
         let Some(verdict) = self.end_of_pause(rollout, evaluation) else { return };
         self.say_stepped(rollout, verdict, real);
         let next = rollout.step.saturating_add(1);
-        let last = rollout.policy.steps.get(next as usize).is_none_or(|step| step.weight >= 100);
+        let last = rollout.people.promoted_fully.is_some()
+            || rollout.policy.steps.get(next as usize).is_none_or(|step| step.weight >= 100);
         let now = self.input.now;
         if let Some(rollout) = self.record.rollout.as_mut() {
             rollout.step = next;
@@ -185,6 +192,7 @@ impl Machine<'_> {
             rollout.progress_at = now;
             rollout.progress_pods = 0;
             next_stage(rollout);
+            next_people(rollout);
         }
         if last {
             self.enter(Phase::Promoting);
@@ -242,10 +250,11 @@ pub fn best_verdict(evaluation: &Evaluation) -> Verdict {
     best.cloned().unwrap_or_else(|| Verdict::pass(Gate::PodState, "no pods are wanted"))
 }
 
-/// How long a stage may take from its sizes on: deadline, pause and the patience with unknown together.
-pub fn stage_limit(rollout: &Rollout, pause: Duration) -> Duration {
+/// How long a stage may take from its sizes on: deadline, pause, and the patience with unknown and with people together.
+pub fn stage_limit(rollout: &Rollout, wait: &Wait) -> Duration {
     let Policy { progress_deadline, rollback, .. } = &rollout.policy;
-    progress_deadline.saturating_add(pause.saturating_mul(2)).saturating_add(rollback.unknown_timeout)
+    let observed = progress_deadline.saturating_add(wait.pause.saturating_mul(2));
+    observed.saturating_add(rollback.unknown_timeout).saturating_add(wait.patience())
 }
 
 /// Returns the time `rest` after `now`.

@@ -1,10 +1,9 @@
 //! Promoting and Baking: stable's Deployment takes the candidate's template, then all pods are the candidate's and the gates still
 //! watch. Order of the end: stable's template, stable ready, waiting shared objects, candidate to 0, bake, prune, terminal record.
 
-use std::time::Duration;
-
 use super::machine::{Machine, is_canary};
 use super::objects;
+use super::people;
 use super::progress::{best_verdict, stage_limit};
 use super::view::Workload;
 use crate::model::observed::Known;
@@ -15,7 +14,7 @@ impl Machine<'_> {
     /// One look at stable's Deployment on its way to the candidate's template.
     pub fn promoting(&mut self) {
         let Some(rollout) = self.record.rollout.clone() else { return };
-        let evaluation = self.evaluate(&rollout, rollout.policy.rollback.window);
+        let evaluation = self.evaluate(&rollout, true);
         if self.judge(&evaluation) || (!is_canary(&rollout) && self.supersede()) {
             return;
         }
@@ -54,17 +53,20 @@ impl Machine<'_> {
             }
             return;
         }
-        let pause = bake(&rollout);
-        let mut evaluation = self.evaluate(&rollout, pause);
-        if self.weigh_traffic(&rollout, pause, &mut evaluation)
+        let wait = people::wait(&rollout);
+        let mut evaluation = self.evaluate(&rollout, wait.observed);
+        if self.weigh_traffic(&rollout, wait.pause, &mut evaluation)
             || self.judge(&evaluation)
             || (!is_canary(&rollout) && self.supersede())
+            || self.paused(&rollout)
         {
             return;
         }
-        if self.observe(&evaluation, pause) {
-            self.baked(&rollout, &evaluation);
-        } else if self.overdue(rollout.phase_since, stage_limit(&rollout, pause)) {
+        if self.observe(&evaluation, wait.pause) {
+            if self.agreed(&rollout, &wait) {
+                self.baked(&rollout, &evaluation);
+            }
+        } else if self.overdue(rollout.phase_since, stage_limit(&rollout, &wait)) {
             self.park(Verdict::unknown(Gate::Deadline, "the bake did not end in time"));
         }
     }
@@ -105,14 +107,5 @@ impl Machine<'_> {
                     && canary.former.is_empty()
             }
         }
-    }
-}
-
-/// The pause of the last step, or the window of a rolling or first deploy.
-pub fn bake(rollout: &Rollout) -> Duration {
-    if is_canary(rollout) {
-        rollout.policy.steps.last().map_or(Duration::ZERO, |step| step.pause)
-    } else {
-        rollout.policy.rollback.window
     }
 }

@@ -17,7 +17,9 @@ use crate::model::object::{ContentHash, Manifest, Role};
 use crate::model::observed::{Live, Observed, RevisionBody};
 use crate::model::policy::Strategy;
 use crate::model::record::{Health, InventoryEntry, Ownership, Record, SCHEMA, Stable, Sync, Totals};
-use crate::model::rollout::{Candidate, Ending, Hold, Mark, Outcome, Phase, Rollout, StageState, Version};
+use crate::model::rollout::{
+    Candidate, Ending, Hold, Mark, Outcome, People, Phase, Rollout, StageState, Version,
+};
 use crate::model::transition::{Kind, Transition};
 use crate::model::verdict::{Gate, Verdict};
 use crate::model::write::Write;
@@ -64,6 +66,7 @@ pub fn rebuild(
         version: revision.version.clone(),
         changes: Changes::default(),
         since: now,
+        policy: None,
     });
     let keep =
         if revisions.is_empty() { found_running(&mut record, release, desired, observed, now) } else { None };
@@ -228,6 +231,8 @@ fn unfinished(
         stable_ready: false,
         proven: false,
         over: false,
+        undo: None,
+        people: People::default(),
     })
 }
 
@@ -247,8 +252,13 @@ fn found_running(
         image,
         platform: desired.platform.clone(),
     };
-    record.stable =
-        Some(Stable { rollout: 0, version: version.clone(), changes: Changes::default(), since: now });
+    record.stable = Some(Stable {
+        rollout: 0,
+        version: version.clone(),
+        changes: Changes::default(),
+        since: now,
+        policy: None,
+    });
     let objects = record.inventory.iter().filter_map(|(key, entry)| {
         let live = observed.object(key).present()?;
         let track = live.object.pointer(&format!("/metadata/labels/{}", LABEL_TRACK.replace('/', "~1")));

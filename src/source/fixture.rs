@@ -292,6 +292,7 @@ fn desired(request: &RenderRequest, text: &str, environment: &str) -> Desired {
         max_unavailable: Amount::Count(0),
         health,
         rollback,
+        order: crate::model::policy::Order::default(),
     };
     Desired {
         release: format!("{service}.{environment}").parse::<ReleaseKey>().unwrap(),

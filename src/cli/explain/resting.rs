@@ -106,6 +106,13 @@ fn not_again(record: &Record, held: &HeldVersion, now: Timestamp) -> Answer {
             next_at: None,
             commands: vec!["retry"],
         },
+        Hold::Parked if held.not_before.is_none() && verdict.gate == Gate::Command => Answer {
+            why: format!("{commit} is parked and waits for a person: {verdict}; {}", running(record, now)),
+            unblocks: "`retry`, or a commit that changes the version".to_owned(),
+            next: "nothing by itself".to_owned(),
+            next_at: None,
+            commands: vec!["retry"],
+        },
         Hold::Parked if held.times > PARKED_TIMES => Answer {
             why: format!(
                 "{commit} was parked {} times and waits for a person, because {verdict}; {}",

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Answer, after, by};
+use super::{Answer, after, by, since};
 use crate::model::duration::rough;
-use crate::model::policy::{OnUnknown, Strategy};
+use crate::model::policy::OnUnknown;
 use crate::model::record::Record;
-use crate::model::rollout::{Candidate, Ending, Hold, Phase, Rollout};
+use crate::model::rollout::{Asked, Candidate, Ending, Hold, Phase, Rollout};
 use crate::model::verdict::{Answer as Says, Verdict};
-
-/// How long a weight may be frozen after a failed gate while `rollback.auto` is false.
-const FROZEN: Duration = Duration::from_hours(24);
+use crate::rollout::people::{self, PATIENCE};
 
 pub(super) fn answer(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
     if let Some(ending) = &rollout.ending {
@@ -20,6 +18,12 @@ pub(super) fn answer(record: &Record, rollout: &Rollout, now: Timestamp) -> Answ
     }
     if let Some(since) = rollout.frozen_since {
         return frozen(rollout, since, now);
+    }
+    if let Some(asked) = &rollout.people.paused {
+        return paused(record, rollout, asked, now);
+    }
+    if let Some(answer) = people_wait(record, rollout, now) {
+        return answer;
     }
     match rollout.phase {
         Phase::Preparing => preparing(record, rollout, now),
@@ -44,6 +48,7 @@ fn name(rollout: &Rollout) -> String {
 
 fn place(record: &Record, rollout: &Rollout) -> String {
     match rollout.phase {
+        Phase::Preparing => format!("{} has its image", name(rollout)),
         Phase::Progressing => format!(
             "{} is at step {} of {} (asked {} %, real {} %)",
             name(rollout),
@@ -95,6 +100,47 @@ fn preparing(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
     }
 }
 
+fn paused(record: &Record, rollout: &Rollout, asked: &Asked, now: Timestamp) -> Answer {
+    let at = after(asked.at, PATIENCE);
+    let why = if asked.why.is_empty() { String::new() } else { format!(" ({})", asked.why) };
+    Answer {
+        why: format!(
+            "{} and was paused by {}{why} {} ago",
+            place(record, rollout),
+            asked.who,
+            since(asked.at, now)
+        ),
+        unblocks: "`resume`, or `promote` to go on at once; a gate that fails takes it back all the same"
+            .to_owned(),
+        next: format!("rolled back and parked {}", by(at, now)),
+        next_at: Some(at),
+        commands: vec!["resume", "promote", "abort"],
+    }
+}
+
+/// Where nothing but people is waited for.
+fn people_wait(record: &Record, rollout: &Rollout, now: Timestamp) -> Option<Answer> {
+    let begun = rollout.people.waited_since?;
+    let wait = people::wait(rollout);
+    let start = people::start(rollout).filter(|_| rollout.phase == Phase::Preparing);
+    let approval = start.or(wait.approve.as_ref());
+    let (what, command, patience) = match (approval, people::missing(rollout, approval)) {
+        (Some(approval), Some((missing, _))) => {
+            (people::approvals(missing, approval), "approve", approval.timeout)
+        }
+        _ if wait.manual => ("a person".to_owned(), "promote", wait.patience()),
+        _ => return None,
+    };
+    let at = after(begun, patience);
+    Some(Answer {
+        why: format!("{} and waits for {what}", place(record, rollout)),
+        unblocks: format!("`{command}`; a gate that fails takes it back all the same"),
+        next: format!("given up and parked {}", by(at, now)),
+        next_at: Some(at),
+        commands: vec![command, "abort"],
+    })
+}
+
 fn waiting(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
     let from = if rollout.phase == Phase::Progressing { rollout.step_since } else { rollout.progress_at };
     let at = after(from, rollout.policy.progress_deadline);
@@ -113,15 +159,7 @@ fn waiting(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
 
 /// How long the present stage is watched.
 pub(in crate::cli) fn pause(rollout: &Rollout) -> Duration {
-    let canary = rollout.policy.strategy == Strategy::Canary && !rollout.first && !rollout.forward;
-    let steps = &rollout.policy.steps;
-    match rollout.phase {
-        Phase::Progressing => {
-            usize::try_from(rollout.step).ok().and_then(|n| steps.get(n)).map_or(Duration::ZERO, |s| s.pause)
-        }
-        _ if canary => steps.last().map_or(Duration::ZERO, |step| step.pause),
-        _ => rollout.policy.rollback.window,
-    }
+    people::wait(rollout).pause
 }
 
 fn observing(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
@@ -176,7 +214,7 @@ fn unknown_gate(
 }
 
 fn frozen(rollout: &Rollout, since: Timestamp, now: Timestamp) -> Answer {
-    let at = after(since, FROZEN);
+    let at = after(since, PATIENCE);
     let said = trouble(rollout).map(|verdict| format!(": {verdict}")).unwrap_or_default();
     Answer {
         why: format!(

@@ -267,3 +267,50 @@ fn the_page_of_states_has_these_sentences() {
         assert!(page.contains(&why), "docs/states.md lacks: {why}");
     }
 }
+
+#[test]
+fn people_are_waited_for() {
+    let mut paused = at::watched();
+    paused["rollout"]["people"] =
+        json!({"paused": {"who": "ann", "why": "lunch", "at": "2026-01-01T11:58:00Z"}});
+    let explanation = check(
+        &paused,
+        "rollout #7 (bbbbbbbbbb) is at step 1 of 3 (asked 10 %, real 25 %) and was paused by ann (lunch) 2m ago",
+        "`resume`, or `promote` to go on at once; a gate that fails takes it back all the same",
+        "rolled back and parked in 23h58m (2026-01-02 11:58 UTC)",
+        Some("2026-01-02T11:58:00Z"),
+    );
+    assert_eq!(explanation.commands[0], "idp rollout resume hello.production");
+    let mut manual = at::watched();
+    manual["rollout"]["policy"]["steps"][0]["manual"] = json!(true);
+    manual["rollout"]["people"] = json!({"waited_since": "2026-01-01T11:58:00Z"});
+    check(
+        &manual,
+        "rollout #7 (bbbbbbbbbb) is at step 1 of 3 (asked 10 %, real 25 %) and waits for a person",
+        "`promote`; a gate that fails takes it back all the same",
+        "given up and parked in 23h58m (2026-01-02 11:58 UTC)",
+        Some("2026-01-02T11:58:00Z"),
+    );
+    let mut start = at::rolling("Preparing");
+    start["rollout"]["policy"]["order"] =
+        json!({"approval": {"teams": ["sre"], "count": 2, "timeout": "4h"}});
+    start["rollout"]["people"] = json!({"waited_since": "2026-01-01T11:58:00Z",
+        "approvals": {"ann": {"who": "ann", "at": "2026-01-01T11:59:00Z"}}});
+    check(
+        &start,
+        "rollout #7 (bbbbbbbbbb) has its image and waits for 1 of 2 approvals by sre",
+        "`approve`; a gate that fails takes it back all the same",
+        "given up and parked in 3h58m (15:58:00 UTC)",
+        Some("2026-01-01T15:58:00Z"),
+    );
+    let mut left = at::not_again("parked", 1, None);
+    left["held"]["7"]["verdict"] =
+        json!({"gate": "command", "answer": "unknown", "reason": "`promote` did not come within 1d"});
+    check(
+        &left,
+        "bbbbbbbbbb is parked and waits for a person: command unknown: `promote` did not come within 1d; aaaaaaaaaa is stable for 2h",
+        "`retry`, or a commit that changes the version",
+        "nothing by itself",
+        None,
+    );
+}

@@ -83,7 +83,7 @@ pub(super) struct Step {
     /// The candidate's share in per cent.
     #[schemars(range(min = 1, max = 100))]
     pub(super) weight: u8,
-    /// How long it is observed. Default 0s: pod state and health check once. `manual` and `{}` are not enforced yet.
+    /// How long it is observed, or `manual` (`{}` is the same): until a person promotes it. Default 0s: pod state and health check once.
     pub(super) pause: Option<Pause>,
     /// The candidate's pods.
     #[schemars(extend("x-unsupported" = true))]
@@ -91,9 +91,21 @@ pub(super) struct Step {
     /// Which requests go there.
     #[schemars(rename = "match", extend("x-unsupported" = true))]
     pub(super) cohort: Option<Loose>,
-    /// Who must agree.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) approve: Option<Loose>,
+    /// Who must agree before the next step.
+    pub(super) approve: Option<Approval>,
+}
+
+/// Who must agree before something goes on.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Approval {
+    /// The teams whose members may. Default: everybody who may change the release.
+    pub(super) teams: Option<Vec<String>>,
+    /// How many people. Default 1.
+    #[schemars(range(min = 1, max = 20))]
+    pub(super) count: Option<u32>,
+    /// How long they are waited for; then the rollout ends and waits for `idp rollout retry`. Default 24h.
+    pub(super) timeout: Option<Duration>,
 }
 
 #[derive(JsonSchema)]

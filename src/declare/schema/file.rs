@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 
 use super::Loose;
-use super::deploy::{Deploy, HealthCheck, Rollback, Step};
+use super::deploy::{Approval, Deploy, HealthCheck, Rollback, Step};
 use super::service::{Image, Service};
 use super::workload::Workload;
 
@@ -90,9 +90,8 @@ pub(super) struct Environment {
     /// The environment that goes first.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) after: Option<Loose>,
-    /// Who must agree.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) approval: Option<Loose>,
+    /// Who must agree before a rollout changes anything.
+    pub(super) approval: Option<Approval>,
     /// When nothing is deployed.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) freeze: Option<Vec<Loose>>,

@@ -230,7 +230,7 @@ impl Writer<'_> {
 
 fn outcome(outcome: Outcome, ran: bool) -> &'static str {
     match outcome {
-        Outcome::Promoted => "success",
+        Outcome::Promoted | Outcome::Undone => "success",
         Outcome::Superseded | Outcome::Aborted => "cancel",
         Outcome::Failed if !ran => "error",
         Outcome::RolledBack | Outcome::Failed => "failure",
@@ -275,7 +275,8 @@ pub fn meanings(source: &EventSource, transition: &Transition) -> Vec<Meaning> {
             writer.rolled_back(verdict, candidate.as_ref(), running.as_ref())
         }
         Kind::Finished { outcome: ended, reason, took, image, caught } => {
-            let errors = (*ended != Outcome::Promoted).then(|| cut(reason));
+            let good = matches!(ended, Outcome::Promoted | Outcome::Undone);
+            let errors = (!good).then(|| cut(reason));
             let content = json!({"outcome": outcome(*ended, image.is_some()), "errors": errors});
             let more = json!({
                 "artifactId": image.as_ref().map(purl), "caught": caught,
@@ -309,6 +310,9 @@ fn own_meanings(writer: &Writer<'_>, kind: &Kind) -> Vec<Meaning> {
         }
         Kind::Applied { revision } => {
             writer.own(&types::RELEASE_APPLIED, json!({"change": object(change(revision))}))
+        }
+        Kind::ApprovalRequested { what } => {
+            writer.own(&types::APPROVAL_REQUESTED, json!({"what": cut(what)}))
         }
         Kind::RecordRebuilt { phase } => writer.own(&types::RECORD_REBUILT, json!({"phase": cut(phase)})),
         Kind::CommandAnswered { verb, who, why, accepted } => {

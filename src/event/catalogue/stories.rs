@@ -208,6 +208,11 @@ pub fn stories() -> Vec<Transition> {
             },
             "retry by ada accepted",
         ),
+        transition(
+            Some(9),
+            Kind::ApprovalRequested { what: "2 of 2 approvals by sre".into() },
+            "rollout 9 waits for 2 of 2 approvals by sre, for 4h at most",
+        ),
         alone(Kind::EventsDropped { from: 3, to: 9, count: 6 }, "the outbox was full"),
     ]);
     all

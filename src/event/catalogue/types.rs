@@ -79,6 +79,8 @@ types! {
         "A commit changed what is applied directly, without a rollout.";
     RECORD_REBUILT: "dev.cdeventsx.idp-record.rebuilt.0.1.0", CUSTOM, false,
         "The record was lost and rebuilt from the cluster; the sequence starts anew.";
+    APPROVAL_REQUESTED: "dev.cdeventsx.idp-approval.requested.0.1.0", CUSTOM, false,
+        "A rollout waits for nothing but people: `what` says for whom or what.";
     COMMAND_ANSWERED: "dev.cdeventsx.idp-command.answered.0.1.0", CUSTOM, false,
         "A person's command was accepted or refused.";
     EVENTS_DROPPED: "dev.cdeventsx.idp-events.dropped.0.1.0", CUSTOM, false,

@@ -2,5 +2,6 @@
 //! to it.
 
 mod crash;
+mod people;
 mod stories;
 mod world;

@@ -296,7 +296,7 @@ fn a_person_may_abort_and_retry_exactly_once() {
     let mut world = stable_world(Strategy::Canary);
     world.merge("v2", Strategy::Canary, Behaviour::Healthy);
     assert!(world.until(60, |world| world.phase() == "Progressing"));
-    let command = |verb, at: Timestamp| Command { verb, who: "ada".into(), why: "smells".into(), at };
+    let command = |verb, at: Timestamp| Command::new(verb, "ada", "smells", at);
     let now = world.now;
     world.commands.insert("c1".into(), command(Verb::Abort, now));
     world.commands.insert("c2".into(), command(Verb::Retry, now));

@@ -15,7 +15,7 @@ use crate::model::name::{Namespace, ReleaseKey};
 use crate::model::object::{Manifest, ObjectKey, Role};
 use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView, RevisionBody, Stopped};
 use crate::model::policy::{
-    Amount, CheckKind, HealthCheck, OnLowTraffic, OnUnknown, Policy, Rollback, Step, Strategy,
+    Amount, CheckKind, HealthCheck, OnLowTraffic, OnUnknown, Order, Policy, Rollback, Step, Strategy,
 };
 use crate::model::record::Record;
 use crate::model::samples::{CheckTally, Samples, Tally, Track, Traffic, TrafficSource};
@@ -98,7 +98,7 @@ pub struct World {
 
 pub fn policy(strategy: Strategy) -> Policy {
     let steps = [(10, 8), (50, 8), (100, 4)];
-    let step = |(weight, pause)| Step { weight, pause: Duration::from_secs(pause) };
+    let step = |(weight, pause)| Step::timed(weight, Duration::from_secs(pause));
     Policy {
         strategy,
         steps: if strategy == Strategy::Canary { steps.map(step).to_vec() } else { Vec::new() },
@@ -115,6 +115,7 @@ pub fn policy(strategy: Strategy) -> Policy {
             success_threshold: 1,
             initial_delay: Duration::ZERO,
         },
+        order: Order::default(),
         rollback: Rollback {
             auto: true,
             max_error_rate: Some(0.01),
@@ -358,6 +359,7 @@ impl World {
             observed: &observed,
             samples: samples.as_ref(),
             commands: &commands,
+            unreadable: &BTreeMap::new(),
             suspended: self.suspended,
             slot: self.slot,
             session: self.session,

@@ -98,6 +98,7 @@ impl ReleaseMetrics {
             | Kind::HoldReleased { .. }
             | Kind::Applied { .. }
             | Kind::RecordRebuilt { .. }
+            | Kind::ApprovalRequested { .. }
             | Kind::CommandAnswered { .. } => {}
         }
     }
@@ -245,8 +246,14 @@ const GATES: [Gate; 7] = [
     Gate::Cluster,
 ];
 const ANSWERS: [Answer; 3] = [Answer::Pass, Answer::Unknown, Answer::Fail];
-const OUTCOMES: [Outcome; 5] =
-    [Outcome::Promoted, Outcome::RolledBack, Outcome::Superseded, Outcome::Aborted, Outcome::Failed];
+const OUTCOMES: [Outcome; 6] = [
+    Outcome::Promoted,
+    Outcome::RolledBack,
+    Outcome::Superseded,
+    Outcome::Aborted,
+    Outcome::Failed,
+    Outcome::Undone,
+];
 
 fn gate(name: &str) -> Option<&'static str> {
     GATES.iter().map(|gate| gate.name()).find(|known| *known == name)
@@ -271,7 +278,8 @@ fn rollout_labels(key: &str) -> Option<(&'static str, &'static str)> {
 
 /// A version that was taken back after everybody had it; what a canary caught is no failure of a change.
 fn is_change_failure(outcome: &str, stage: &str) -> bool {
-    stage == "full" && (outcome == Outcome::RolledBack.name() || outcome == Outcome::Aborted.name())
+    let failures = [Outcome::RolledBack, Outcome::Aborted, Outcome::Undone];
+    stage == "full" && failures.iter().any(|failure| failure.name() == outcome)
 }
 
 fn phase_number(record: &Record) -> f64 {
