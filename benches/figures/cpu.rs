@@ -14,6 +14,7 @@ use idp::model::name::{EnvironmentName, Namespace, ReleaseKey};
 use idp::model::observed::{Observed, Stopped};
 use idp::model::record::Record;
 use idp::model::samples::{CheckTally, Samples, Tally, Track, Traffic, TrafficSource};
+use idp::model::standing::Surroundings;
 use idp::render::{self, PlatformDefaults, RenderContext};
 use idp::rollout::{Inputs, advance, effects, must_store, view};
 use jiff::Timestamp;
@@ -69,6 +70,7 @@ fn decisions(scene: &Scene, sheet: &mut Sheet, time: Duration) -> Result<()> {
         samples: Some(samples),
         commands: &commands,
         unreadable: &BTreeMap::new(),
+        around: &Surroundings::default(),
         suspended: false,
         slot: true,
         session: samples.session,

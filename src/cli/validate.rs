@@ -41,11 +41,13 @@ struct Checked {
     diagnostics: Diagnostics,
     #[serde(skip)]
     text: String,
+    #[serde(skip)]
+    spec: Option<declare::Spec>,
 }
 
 /// Checks the files and prints what was found. Good: all are right; Bad: one is refused; Usage: one cannot be read.
 pub fn run(args: &ValidateArgs, output: &Output) -> Result<Exit, CliError> {
-    let files: Vec<Checked> = args.paths.iter().map(|path| check(path)).collect();
+    let files = check_all(&args.paths);
     let exit = match () {
         () if files.iter().any(|file| file.error.is_some()) => Exit::Usage,
         () if files.iter().any(|file| !file.ok) => Exit::Bad,
@@ -59,6 +61,24 @@ pub fn run(args: &ValidateArgs, output: &Output) -> Result<Exit, CliError> {
     Ok(exit)
 }
 
+/// Checks each file, and that their services do not wait for each other.
+fn check_all(paths: &[PathBuf]) -> Vec<Checked> {
+    let mut files: Vec<Checked> = paths.iter().map(|path| check(path)).collect();
+    let right = files.iter().enumerate().filter_map(|(number, file)| Some((number, file.spec.as_ref()?)));
+    let (numbers, specs): (Vec<usize>, Vec<&declare::Spec>) = right.unzip();
+    let found: Vec<(Option<usize>, Diagnostic)> = declare::check_order(&specs)
+        .into_iter()
+        .map(|(index, said)| (numbers.get(index).copied(), said))
+        .collect();
+    for (number, said) in found {
+        if let Some(file) = number.and_then(|number| files.get_mut(number)) {
+            file.ok = false;
+            file.diagnostics.push(said);
+        }
+    }
+    files
+}
+
 /// Reads and checks one file.
 fn check(path: &Path) -> Checked {
     let path = if path.is_dir() { path.join(DEFAULT) } else { path.to_owned() };
@@ -67,15 +87,15 @@ fn check(path: &Path) -> Checked {
         Ok(bytes) => bytes,
         Err(error) => {
             let (error, diagnostics) = (Some(error.to_string()), Diagnostics::default());
-            return Checked { path: name, ok: false, error, diagnostics, text: String::new() };
+            return Checked { path: name, ok: false, error, diagnostics, text: String::new(), spec: None };
         }
     };
-    let diagnostics = match declare::parse(&name, &bytes) {
-        Ok(spec) => spec.notes().clone(),
-        Err(found) => found,
+    let (spec, diagnostics) = match declare::parse(&name, &bytes) {
+        Ok(spec) => (Some(spec.clone()), spec.notes().clone()),
+        Err(found) => (None, found),
     };
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    Checked { path: name, ok: !diagnostics.has_errors(), error: None, diagnostics, text }
+    Checked { path: name, ok: !diagnostics.has_errors(), error: None, diagnostics, text, spec }
 }
 
 /// Reads a file; of one that is too large no more than is needed to say so.
@@ -195,6 +215,31 @@ mod tests {
         assert_eq!(report["files"][0]["diagnostics"][0]["code"], "E_MISSING");
         assert_eq!(report["files"][0]["diagnostics"][0]["line"], 1);
         assert_eq!(report["files"][0].get("text"), None);
+    }
+
+    #[test]
+    fn services_that_wait_for_each_other_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, after: &str| {
+            let path = folder.path().join(name).join(DEFAULT);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let text = format!(
+                "service: {{name: {name}, team: t}}\ndeploy: {{{after}}}\nenvironments: {{qa: {{}}}}\n"
+            );
+            std::fs::write(&path, text).unwrap();
+            folder.path().join(name)
+        };
+        let paths = [
+            file("a", "after: [b]"),
+            file("b", "after: [c, x]"),
+            file("c", "after: [a]"),
+            file("d", "after: [a]"),
+        ];
+        let checked = check_all(&paths);
+        assert_eq!(checked.iter().map(|file| file.ok).collect::<Vec<_>>(), [false, false, false, true]);
+        let shown = text(&checked[0], false);
+        assert!(shown.contains("`deploy.after` leads round in a circle: a, b, c, a"), "{shown}");
+        assert!(shown.contains("  2 | deploy: {after: [b]}\n"), "{shown}");
     }
 
     #[test]

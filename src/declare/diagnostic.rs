@@ -166,6 +166,12 @@ impl Diagnostic {
         Self { severity: Severity::Note, ..Self::error(code, place, what) }
     }
 
+    /// Says which file it is of, where it is not collected.
+    pub(super) fn of(mut self, file: &str) -> Self {
+        file.clone_into(&mut self.file);
+        self
+    }
+
     /// Says why it matters.
     pub(super) fn why(mut self, why: impl Into<String>) -> Self {
         self.why = why.into();
@@ -208,6 +214,11 @@ impl Diagnostics {
     /// Returns the findings, in the order of their lines.
     pub fn as_slice(&self) -> &[Diagnostic] {
         &self.0
+    }
+
+    /// Adds what was found by looking at several files.
+    pub fn push(&mut self, finding: Diagnostic) {
+        self.0.push(finding);
     }
 
     /// Iterates over the findings.

@@ -9,7 +9,7 @@
 //!       ─► layout: canonical places, overrides laid over ─► service, workload, deploy: values ─► Declaration, one an environment
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::declaration::{DEFAULT_REPLICAS, Declaration, ServiceInfo};
 use crate::model::name::{EnvironmentName, ServiceName, TeamName};
@@ -33,6 +33,7 @@ mod tree;
 mod workload;
 
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
+pub use order::cycle;
 pub use schema::schema;
 pub use service::Watched;
 
@@ -57,6 +58,8 @@ pub struct Spec {
     /// Where it names its environments, and what it says for each.
     named: BTreeMap<EnvironmentName, (Place, Declaration)>,
     notes: Diagnostics,
+    /// Where `deploy.after` stands.
+    after_at: Place,
 }
 
 /// Reads a file. `path` is its path from the repository's root: it stands in every finding, and its folder is what the service watches.
@@ -95,7 +98,9 @@ fn read(path: &str, text: &[u8], findings: &Findings) -> Option<Spec> {
     let base = declaration(&file, service.as_ref(), &anywhere, true);
     let named = environments(&file, &root, service.as_ref());
     let service = service?;
-    Some(Spec { path: path.to_owned(), service, watched, base: base?, named, notes: Diagnostics::default() })
+    let after_at = file.section("deploy").entry("after").map_or(Place::START, |entry| entry.at);
+    let (path, notes) = (path.to_owned(), Diagnostics::default());
+    Some(Spec { path, service, watched, base: base?, named, notes, after_at })
 }
 
 /// Reads each environment that the file names: the file with the environment's overrides over it.
@@ -110,6 +115,7 @@ fn environments(
         let what = format!("more than {ENVIRONMENTS} environments are named");
         section.error(Code::Limit, entry.at, what, "give the service a second file with another name");
     }
+    let all: Vec<&str> = section.entries().iter().map(|entry| entry.key.as_str()).collect();
     for entry in section.entries().iter().take(ENVIRONMENTS) {
         let name = entry.key.parse::<EnvironmentName>();
         if let Err(error) = &name {
@@ -125,12 +131,31 @@ fn environments(
         let merged = Section::root(merged.as_ref().unwrap_or(root), file.findings);
         let approval =
             environment.entry("approval").map(|_| order::approval(&environment.section("approval")));
+        let before = environment.entry("after").map(|_| environment.section("after"));
+        let before = before.and_then(|section| order::predecessor(&section, &entry.key, &all));
         if let Some(mut declaration) = declaration(&merged, service, &name, auto_deploy) {
             declaration.policy.order.approval = approval;
+            declaration.policy.order.environment = before;
             named.insert(name, (entry.at, declaration));
         }
     }
+    circles(&section, &named);
     named
+}
+
+/// Environments that come after each other would all wait for ever.
+fn circles(section: &Section<'_>, named: &BTreeMap<EnvironmentName, (Place, Declaration)>) {
+    let before = |name: &EnvironmentName| {
+        let (_, declaration) = named.get(name)?;
+        declaration.policy.order.environment.as_ref().map(|before| before.environment.clone())
+    };
+    for (name, (at, _)) in named {
+        let way = std::iter::successors(before(name), before).take(named.len());
+        if way.into_iter().any(|environment| environment == *name) {
+            let what = format!("{name} comes after itself, by way of the environments that it comes after");
+            section.error(Code::Conflict, *at, what, "remove one `after`");
+        }
+    }
 }
 
 fn declaration(
@@ -148,7 +173,13 @@ fn declaration(
     let replicas = workload::replicas(&section).unwrap_or(DEFAULT_REPLICAS);
     let mode = deploy::mode(&deploy);
     let tier = service.map_or(crate::model::declaration::Tier::Standard, |service| service.tier);
-    let policy = deploy::policy(&deploy, &image, workload.port(), tier);
+    let mut policy = deploy::policy(&deploy, &image, workload.port(), tier);
+    let (after, at) = order::services(&deploy);
+    if let (Some(service), Some(at)) = (service.filter(|service| after.contains(&service.name)), at) {
+        let what = format!("{} cannot come after itself", service.name);
+        deploy.error(Code::Conflict, at, what, "remove it from `deploy.after`");
+    }
+    policy.order.services = after;
     Some(Declaration {
         service: service?.clone(),
         environment: environment.clone(),
@@ -215,6 +246,35 @@ impl Spec {
         );
         Err(findings.finish())
     }
+}
+
+/// Checks that the services of several files do not come after each other in a circle, in any environment that they name. Returns
+/// the number of each file in one, with what to say of it.
+pub fn check_order(specs: &[&Spec]) -> Vec<(usize, Diagnostic)> {
+    let environments = || specs.iter().flat_map(|spec| spec.named.keys().map(Some)).chain([None]);
+    let declaration = |spec: &Spec, environment: Option<&EnvironmentName>| match environment {
+        Some(name) => spec.named.get(name).map(|(_, declaration)| declaration.clone()),
+        None => Some(spec.base.clone()),
+    };
+    let mut found: BTreeMap<usize, Diagnostic> = BTreeMap::new();
+    for environment in environments().collect::<BTreeSet<_>>() {
+        let after: BTreeMap<&ServiceName, Vec<ServiceName>> = specs
+            .iter()
+            .filter_map(|spec| Some((spec.service(), declaration(spec, environment)?.policy.order.services)))
+            .collect();
+        for (number, spec) in specs.iter().enumerate() {
+            let way = cycle(spec.service(), |service| after.get(service).cloned().unwrap_or_default());
+            let Some(first) = way.first() else { continue };
+            let names: Vec<&str> = way.iter().chain([first]).map(ServiceName::as_str).collect();
+            let what = format!("`deploy.after` leads round in a circle: {}", names.join(", "));
+            let said = Diagnostic::error(Code::Conflict, spec.after_at, what)
+                .of(&spec.path)
+                .why("each would wait for the others, and none would ever start")
+                .fix("remove one of them from `deploy.after`");
+            found.entry(number).or_insert(said);
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// Checks the environments that a file names against those that the platform has.

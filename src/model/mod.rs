@@ -17,6 +17,7 @@ pub mod pull;
 pub mod record;
 pub mod rollout;
 pub mod samples;
+pub mod standing;
 pub mod suspension;
 pub mod transition;
 pub mod verdict;

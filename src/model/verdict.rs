@@ -23,6 +23,8 @@ pub enum Gate {
     Image,
     /// A person's command.
     Command,
+    /// What comes before it.
+    Order,
     /// The API server refused what the rollout needs (quota, admission, rights).
     Cluster,
 }
@@ -37,6 +39,7 @@ impl Gate {
             Self::Deadline => "deadline",
             Self::Image => "image",
             Self::Command => "command",
+            Self::Order => "order",
             Self::Cluster => "cluster",
         }
     }

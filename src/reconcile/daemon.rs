@@ -21,6 +21,7 @@ use super::queue::{self, Queue, Requests};
 use super::report::Reporter;
 use super::slots::Slots;
 use super::sources::Sources;
+use super::standings::Standings;
 use super::statuses::Statuses;
 use super::supervisor::{DaemonError, Supervisor, start};
 use crate::cluster::client::OnCall;
@@ -222,6 +223,7 @@ impl Parts {
             memories: Memories::default(),
             queue,
             slots: Slots::new(limits),
+            standings: Standings::default(),
             evidence,
             images,
             reporter,
@@ -276,13 +278,21 @@ async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>, c
             metrics.failed(&report.source);
         }
         driver.sources.looked(&report);
+        let mut due = Vec::new();
         for (release, update) in report.heads.releases {
             if let HeadUpdate::Keep { reason } = &update {
                 tracing::warn!(%release, source = %report.source, %reason, "the last good declaration is kept");
             }
-            if driver.memories.of(&release).lock().await.note_head(&report.source, update) {
-                driver.queue.soon(&release);
+            let memory = driver.memories.of(&release);
+            let mut memory = memory.lock().await;
+            if memory.note_head(&report.source, update) {
+                due.push(release.clone());
             }
+            due.extend(driver.standings.note_head(&release, &memory.head()));
+        }
+        // All of a commit is known before the first pass looks at what it comes after.
+        for release in &due {
+            driver.queue.soon(release);
         }
         if report.status_changed {
             for problem in &report.heads.problems {

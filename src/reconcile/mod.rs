@@ -17,6 +17,7 @@ mod read;
 mod report;
 pub mod slots;
 pub mod sources;
+pub mod standings;
 mod statuses;
 mod supervisor;
 

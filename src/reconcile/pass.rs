@@ -13,8 +13,9 @@ use super::memory::{Memories, Memory};
 use super::queue::{Next, Queue};
 use super::read::Read;
 use super::report::Reporter;
-use super::slots::{self, Slots};
+use super::slots::Slots;
 use super::sources::Sources;
+use super::standings::Standings;
 use crate::cluster::Cluster;
 use crate::cluster::apply::WriteError;
 use crate::cluster::record::Stored;
@@ -53,6 +54,8 @@ pub struct Driver {
     pub queue: Queue,
     /// The slots.
     pub slots: Slots,
+    /// How every release stands.
+    pub standings: Standings,
     /// The loop that measures.
     pub evidence: Evidence,
     /// The loop that resolves images.
@@ -134,7 +137,10 @@ impl Driver {
         // 6 report
         self.reporter.report(release, &read.namespace, &stored, &record, &transitions);
         self.assign(release, &read.namespace, &record, &read.observed);
-        for waiting in self.slots.note(release, Some(&record)) {
+        let wants =
+            rollout::order::wants_slot(release, &record, &self.standings.around(release, &record), now);
+        let waiting = self.slots.note(release, Some(&record), wants);
+        for waiting in waiting.into_iter().chain(self.standings.note(release, Some(&record))) {
             self.queue.soon(&waiting);
         }
         memory.working = Some(record);
@@ -156,6 +162,8 @@ impl Driver {
     ) -> (Record, Vec<Transition>, Option<Timestamp>, Effects) {
         let images = self.known_images(release, before, &read.head);
         let samples = self.evidence.samples(release);
+        let around = self.standings.around(release, before);
+        let wants = rollout::order::wants_slot(release, before, &around, now);
         let input = Inputs {
             release,
             namespace: &read.namespace,
@@ -168,7 +176,8 @@ impl Driver {
             commands: &read.stored.spec.commands,
             unreadable: &read.stored.spec.unreadable,
             suspended: read.stored.spec.suspend,
-            slot: self.slots.available(release, slots::wants(before)),
+            around: &around,
+            slot: self.slots.available(release, wants),
             session: self.session,
             epoch,
             now,

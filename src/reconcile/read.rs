@@ -185,7 +185,8 @@ impl Driver {
         self.evidence.assign(release, None);
         self.images.want(release, &[]);
         self.reporter.forget(release);
-        for waiting in self.slots.note(release, None) {
+        let waiting = self.slots.note(release, None, false);
+        for waiting in waiting.into_iter().chain(self.standings.note(release, None)) {
             self.queue.soon(&waiting);
         }
     }

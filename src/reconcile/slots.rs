@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::model::name::{EnvironmentName, ReleaseKey};
 use crate::model::record::Record;
-use crate::model::rollout::{Candidate, Phase, Rollout};
+use crate::model::rollout::Phase;
 
 /// The slots of all environments.
 #[derive(Debug, Default)]
@@ -34,8 +34,7 @@ impl Slots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).unseen = fleet.into_iter().collect();
     }
 
-    /// Tells whether the release has a slot or may take one. One that `wants` it, as [`wants`] says of its record, takes it here, so
-    /// that passes side by side cannot take the same; else it waits and is woken when one is free.
+    /// Tells whether the release has a slot or may take one. One that `wants` it, since nothing else is missing, takes it here, so that passes side by side cannot take the same; else it waits and is woken when one is free.
     pub fn available(&self, release: &ReleaseKey, wants: bool) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = self.limit(&release.environment);
@@ -51,7 +50,7 @@ impl Slots {
     }
 
     /// Notes what the record says after a pass; returns those that wait and may try now: as many as slots are free.
-    pub fn note(&self, release: &ReleaseKey, record: Option<&Record>) -> Vec<ReleaseKey> {
+    pub fn note(&self, release: &ReleaseKey, record: Option<&Record>, wants: bool) -> Vec<ReleaseKey> {
         let holds = record
             .and_then(|record| record.rollout.as_ref())
             .is_some_and(|rollout| rollout.phase != Phase::Preparing || rollout.over);
@@ -65,9 +64,7 @@ impl Slots {
         } else {
             taken.remove(release);
         }
-        if !record.is_some_and(wants)
-            && let Some(waiting) = state.waiting.get_mut(environment)
-        {
+        if !wants && let Some(waiting) = state.waiting.get_mut(environment) {
             waiting.remove(release);
         }
         if last_unseen {
@@ -84,12 +81,6 @@ impl Slots {
     }
 }
 
-/// Tells whether nothing but a slot may be missing for a rollout to leave Preparing.
-pub fn wants(record: &Record) -> bool {
-    let ready = |rollout: &Rollout| matches!(rollout.candidate, Candidate::Ready(_));
-    record.rollout.as_ref().is_some_and(|rollout| rollout.phase == Phase::Preparing && ready(rollout))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +91,7 @@ mod tests {
         let slots = Slots::new(BTreeMap::from([(a.environment.clone(), 1)]));
         slots.await_records([b.clone()]);
         assert!(!slots.available(&a, true));
-        assert_eq!(slots.note(&b, None), std::slice::from_ref(&a));
+        assert_eq!(slots.note(&b, None, false), std::slice::from_ref(&a));
         assert!(slots.available(&a, true));
     }
 
@@ -111,10 +102,10 @@ mod tests {
         let free: Vec<bool> = (0..5).map(|number| slots.available(&key(number), true)).collect();
         assert_eq!(free, [true, true, false, false, false], "before any of their passes ended");
         assert!(!slots.available(&key(9), false), "who wants none now does not wait");
-        assert_eq!(slots.note(&key(0), None), [key(2)], "one slot is free, one is woken");
-        assert_eq!(slots.note(&key(2), None), [key(3)], "it did not take it: the next");
+        assert_eq!(slots.note(&key(0), None, false), [key(2)], "one slot is free, one is woken");
+        assert_eq!(slots.note(&key(2), None, false), [key(3)], "it did not take it: the next");
         assert!(slots.available(&key(3), true));
-        assert_eq!(slots.note(&key(9), None), []);
-        assert_eq!(slots.note(&key(1), None), [key(4)]);
+        assert_eq!(slots.note(&key(9), None, false), []);
+        assert_eq!(slots.note(&key(1), None, false), [key(4)]);
     }
 }

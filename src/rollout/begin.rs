@@ -169,7 +169,7 @@ impl Machine<'_> {
         if body.mark != Mark::Candidate || self.input.observed.namespace != Known::Present(()) {
             return;
         }
-        if self.paused(rollout) || !self.start_approved(rollout) {
+        if self.paused(rollout) || !self.in_turn(rollout) || !self.start_approved(rollout) {
             return;
         }
         if !self.input.slot && !rollout.over && rollout.undo.is_none() {

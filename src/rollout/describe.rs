@@ -2,8 +2,8 @@
 
 use super::hold;
 use super::machine::{Machine, is_canary};
-use super::people;
 use super::view::Workload;
+use super::{order, people};
 use crate::model::desired::{Head, Mode};
 use crate::model::duration::rough;
 use crate::model::observed::Known;
@@ -162,18 +162,7 @@ impl Machine<'_> {
                     _ => "waiting for its image".to_owned(),
                 }
             }
-            (Phase::Preparing, Candidate::Ready(_))
-                if unapproved(rollout, people::start(rollout)).is_some() =>
-            {
-                unapproved(rollout, people::start(rollout)).unwrap_or_default()
-            }
-            (Phase::Preparing, Candidate::Ready(_)) if !self.input.slot && !rollout.over => {
-                "waiting for a slot: max_concurrent_rollouts of the environment is reached".to_owned()
-            }
-            (Phase::Preparing, Candidate::Ready(_)) => match self.input.observed.namespace {
-                Known::Absent => format!("waiting for namespace {}: it does not exist", self.input.namespace),
-                _ => "keeping its objects".to_owned(),
-            },
+            (Phase::Preparing, Candidate::Ready(_)) => self.waiting_sentence(rollout),
             (Phase::Progressing, _) => {
                 let step = rollout.step.saturating_add(1);
                 if rollout.stage.ready_at.is_some() {
@@ -188,6 +177,24 @@ impl Machine<'_> {
             }
             (Phase::Baking, _) => watching(rollout, "baking"),
             (Phase::RollingBack, _) => "on the way back".to_owned(),
+        }
+    }
+
+    /// What a rollout with its image waits for before it starts.
+    fn waiting_sentence(&self, rollout: &Rollout) -> String {
+        let turn = order::turn(self.input.release, rollout, self.input.around, self.input.now);
+        if let Some(unmet) = turn {
+            return format!("waiting for its turn: {}", unmet.reason);
+        }
+        if let Some(sentence) = unapproved(rollout, people::start(rollout)) {
+            return sentence;
+        }
+        if !self.input.slot && !rollout.over {
+            return "waiting for a slot: max_concurrent_rollouts of the environment is reached".to_owned();
+        }
+        match self.input.observed.namespace {
+            Known::Absent => format!("waiting for namespace {}: it does not exist", self.input.namespace),
+            _ => "keeping its objects".to_owned(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::model::name::{Namespace, ReleaseKey};
 use crate::model::observed::Observed;
 use crate::model::record::Record;
 use crate::model::samples::Samples;
+use crate::model::standing::Surroundings;
 use crate::model::transition::Transition;
 
 /// What [`super::advance`] is given beside the record.
@@ -36,6 +37,8 @@ pub struct Inputs<'a> {
     pub commands: &'a BTreeMap<String, Command>,
     /// Commands that cannot be read, by id, with the reason.
     pub unreadable: &'a BTreeMap<String, String>,
+    /// The releases that the waiting rollout comes after.
+    pub around: &'a Surroundings,
     /// `spec.suspend`: nothing new starts; a rollback is still allowed.
     pub suspended: bool,
     /// Whether a place among `max_concurrent_rollouts` is free for this release.

@@ -25,6 +25,7 @@ pub mod hold;
 mod input;
 mod machine;
 mod objects;
+pub mod order;
 pub mod people;
 mod progress;
 mod promote;
@@ -32,7 +33,7 @@ mod rebuild;
 pub mod size;
 pub mod statistics;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod undo;
 pub mod view;
 

@@ -86,13 +86,22 @@ fn preparing(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
             }
         }
         Candidate::Ready(_) => {
+            let order = &rollout.policy.order;
+            let (unblocks, next) = if order.environment.is_none() && order.services.is_empty() {
+                ("a free place among the rollouts of this environment", "as soon as another rollout ends")
+            } else {
+                (
+                    "what comes before it stable, then a free place; `promote --full` starts it before its turn",
+                    "as soon as one of them changes",
+                )
+            };
             let said = trouble(rollout).map(ToString::to_string);
             let said = said.or_else(|| Some(record.message.clone()).filter(|text| !text.is_empty()));
             let said = said.map(|text| format!(": {text}")).unwrap_or_default();
             Answer {
                 why: format!("{} has its image and waits to start{said}", name(rollout)),
-                unblocks: "a free place among the rollouts of this environment".to_owned(),
-                next: "as soon as another rollout ends".to_owned(),
+                unblocks: unblocks.to_owned(),
+                next: next.to_owned(),
                 next_at: None,
                 commands: vec!["abort"],
             }

@@ -44,8 +44,7 @@ pub(super) struct Deploy {
     /// Whether foreign edits are put back.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) self_heal: Option<bool>,
-    /// Services that go first.
-    #[schemars(extend("x-unsupported" = true))]
+    /// Services whose declared version must be stable first.
     pub(super) after: Option<Vec<String>>,
     /// Jobs before and after.
     #[schemars(extend("x-unsupported" = true))]

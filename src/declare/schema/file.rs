@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
-use super::Loose;
 use super::deploy::{Approval, Deploy, HealthCheck, Rollback, Step};
 use super::service::{Image, Service};
 use super::workload::Workload;
+use super::{Duration, Loose};
 
 /// What a team writes in `.idp/deploy.yaml`. A two-line file works.
 #[derive(JsonSchema)]
@@ -88,8 +88,7 @@ pub(super) struct Environment {
     /// false: a new version is shown and not started by itself. Default true.
     pub(super) auto_deploy: Option<bool>,
     /// The environment that goes first.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) after: Option<Loose>,
+    pub(super) after: Option<Predecessor>,
     /// Who must agree before a rollout changes anything.
     pub(super) approval: Option<Approval>,
     /// When nothing is deployed.
@@ -100,6 +99,16 @@ pub(super) struct Environment {
     pub(super) url: Option<String>,
     /// What is different here: maps merge, lists replace, null removes.
     pub(super) overrides: Option<Overrides>,
+}
+
+/// The environment in which a commit is proven first.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Predecessor {
+    /// Its name, one that the file names too.
+    pub(super) env: String,
+    /// How long the commit, or a later one, must have been stable there. Default 0s.
+    pub(super) soak: Option<Duration>,
 }
 
 #[derive(JsonSchema)]

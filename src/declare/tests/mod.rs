@@ -176,6 +176,26 @@ fn values_are_checked_where_they_stand() {
         ("deploy: {rollback: {git: revert_pr}}", "E_UNSUPPORTED 2:26"),
         ("deploy: {rollback: {git: status}}", ""),
         ("deploy: {rollback: {history: 51}}", "E_VALUE 2:30"),
+        ("deploy:", ""),
+        ("x-notes: {anything: [1, 2]}", ""),
+        ("apiVersion: idp/v2", "E_VALUE 2:13"),
+        ("extends: base@1.0.0", "E_UNSUPPORTED 2:1"),
+        ("bogus: 1", "E_UNKNOWN_KEY 2:1"),
+        ("workload: &w {port: 80}\nx-more: *w", ""),
+        ("workload: !custom {port: 80}", "E_YAML 2:19"),
+    ] {
+        assert_eq!(
+            codes(&format!("{HEAD}{text}\n")).join(", "),
+            expected,
+            "{text}\n{}",
+            found(&format!("{HEAD}{text}\n"))
+        );
+    }
+}
+
+#[test]
+fn environments_are_checked_where_they_stand() {
+    for (text, expected) in [
         ("environments: {Prod: {}}", "E_NAME 2:16"),
         ("environments: {prod: {namespace: x}}", "E_PLATFORM 2:23"),
         ("environments: {prod: {approval: {}}}", ""),
@@ -184,18 +204,23 @@ fn values_are_checked_where_they_stand() {
         ("environments: {prod: {approval: {teams: [Sre]}}}", "E_NAME 2:42"),
         ("environments: {prod: {approval: {timeout: 4}}}", "E_DURATION 2:43"),
         ("environments: {prod: {approval: {team: sre}}}", "E_UNKNOWN_KEY 2:34"),
+        ("environments: {qa: {}, prod: {after: {env: qa, soak: 30m}}}", ""),
+        ("environments: {qa: {}, prod: {after: {soak: 30m}}}", "E_MISSING 2:31"),
+        ("environments: {qa: {}, prod: {after: {env: dev}}}", "E_ENVIRONMENT 2:44"),
+        ("environments: {prod: {after: {env: prod}}}", "E_CONFLICT 2:36"),
+        (
+            "environments: {a: {after: {env: b}}, b: {after: {env: a}}, c: {after: {env: a}}}",
+            "E_CONFLICT 2:16, E_CONFLICT 2:38",
+        ),
+        ("deploy: {after: [users-api, ledger]}", ""),
+        ("deploy: {after: users-api}", "E_TYPE 2:17"),
+        ("deploy: {after: [Users]}", "E_NAME 2:18"),
+        ("deploy: {after: [api]}", "E_CONFLICT 2:10"),
         ("environments: {prod: {overrides: {service: {}}}}", "E_OVERRIDE 2:35"),
         ("environments: {prod: {overrides: {workload: {prot: null}}}}", "E_UNKNOWN_KEY 2:46"),
         ("environments: {prod: {overrides: {workload: {port: x}}}}", "E_VALUE 2:52"),
         ("environments: {prod: {auto_deploy: 1}}", "E_TYPE 2:36"),
         ("environments: {prod: }", ""),
-        ("deploy:", ""),
-        ("x-notes: {anything: [1, 2]}", ""),
-        ("apiVersion: idp/v2", "E_VALUE 2:13"),
-        ("extends: base@1.0.0", "E_UNSUPPORTED 2:1"),
-        ("bogus: 1", "E_UNKNOWN_KEY 2:1"),
-        ("workload: &w {port: 80}\nx-more: *w", ""),
-        ("workload: !custom {port: 80}", "E_YAML 2:19"),
     ] {
         assert_eq!(
             codes(&format!("{HEAD}{text}\n")).join(", "),

@@ -4,4 +4,4 @@
 mod crash;
 mod people;
 mod stories;
-mod world;
+pub(crate) mod world;

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use super::world::{Behaviour, World, digest};
 use crate::model::command::{Command, Verb};
+use crate::model::desired::Identity;
+use crate::model::name::ReleaseKey;
 use crate::model::policy::{Approval, OnUnknown, Step, Strategy};
 use crate::model::rollout::{Hold, Outcome};
+use crate::model::standing::{Seen, Standing, Tried};
 
 fn stable() -> World {
     let mut world = World::new();
@@ -357,4 +360,68 @@ fn going_on_without_what_cannot_be_measured_is_going_on() {
     world.desired_mut().policy.rollback.on_unknown = OnUnknown::Continue;
     world.provider_down = true;
     assert!(world.until(600, |world| world.stable_tag().as_deref() == Some("v2")), "{}", message(&world));
+}
+
+/// A second version that comes after a service, whose stable version is given.
+fn ordered(users: Option<&str>) -> World {
+    let mut world = stable();
+    world.merge("v2", Strategy::Canary, Behaviour::Healthy);
+    world.desired_mut().policy.order.services = vec!["users".parse().unwrap()];
+    stands(&mut world, users);
+    world
+}
+
+fn stands(world: &mut World, stable: Option<&str>) {
+    let tried = |identity: &str| Tried {
+        commit: "a".repeat(40),
+        identity: Identity(identity.to_owned()),
+        digest: None,
+    };
+    let users = ReleaseKey { service: "users".parse().unwrap(), ..world.release.clone() };
+    let record = Seen {
+        running: false,
+        stable: stable.map(|identity| (tried(identity), world.now)),
+        ended: Vec::new(),
+    };
+    let standing = Standing { head: Some(tried("1-new")), after: Vec::new(), record: Some(record) };
+    world.around.releases.insert(users, standing);
+}
+
+#[test]
+fn a_rollout_waits_for_the_service_that_it_comes_after() {
+    let mut world = ordered(Some("1-old"));
+    let waits =
+        "waiting for its turn: it comes after users, whose version of commit aaaaaaaaaa is not stable";
+    assert!(world.until(60, |world| message(world) == waits));
+    let before = world.mutations;
+    wait(&mut world, 1_000);
+    assert_eq!((world.mutations, world.has_object("web-canary")), (before, false));
+    stands(&mut world, Some("1-new"));
+    world.settle(300);
+    assert_eq!(world.stable_tag().as_deref(), Some("v2"));
+}
+
+#[test]
+fn what_never_has_its_turn_is_parked_and_a_person_may_start_it() {
+    let mut world = ordered(None);
+    assert!(world.until(60, |world| message(world).starts_with("waiting for its turn")));
+    world.now += Duration::from_hours(24);
+    world.tick();
+    assert_eq!(outcome(&world, 2), Outcome::Failed);
+    assert!(world.record.as_ref().unwrap().held[&2].not_before.is_some(), "it may start again by itself");
+
+    let mut world = ordered(None);
+    assert!(world.until(60, |world| message(world).starts_with("waiting for its turn")));
+    let full = Command { full: true, ..ask(&world, Verb::Promote) };
+    assert!(say(&mut world, full).0);
+    world.settle(300);
+    assert_eq!(world.stable_tag().as_deref(), Some("v2"));
+}
+
+#[test]
+fn a_circle_says_so() {
+    let mut world = ordered(Some("1-new"));
+    world.around.cycle = vec!["web".parse().unwrap(), "users".parse().unwrap()];
+    let waits = "waiting for its turn: deploy.after leads round in a circle, web, users, web: one of them must go first";
+    assert!(world.until(60, |world| message(world) == waits));
 }

@@ -19,6 +19,7 @@ use crate::model::policy::{
 };
 use crate::model::record::Record;
 use crate::model::samples::{CheckTally, Samples, Tally, Track, Traffic, TrafficSource};
+use crate::model::standing::Surroundings;
 use crate::model::transition::{Kind, Transition};
 use crate::model::write::Write;
 use crate::model::{ANNOTATION_ROLLOUT, IMAGE_PLACEHOLDER, LABEL_RELEASE, LABEL_TRACK};
@@ -69,6 +70,7 @@ pub struct World {
     pub record: Option<Record>,
     pub commands: BTreeMap<String, Command>,
     pub suspended: bool,
+    pub around: Surroundings,
     pub slot: bool,
     pub provider_down: bool,
     pub transitions: Vec<Transition>,
@@ -224,6 +226,7 @@ impl World {
             commands: BTreeMap::new(),
             suspended: false,
             slot: true,
+            around: Surroundings::default(),
             provider_down: false,
             transitions: Vec::new(),
             creates: BTreeMap::new(),
@@ -360,6 +363,7 @@ impl World {
             samples: samples.as_ref(),
             commands: &commands,
             unreadable: &BTreeMap::new(),
+            around: &self.around.clone(),
             suspended: self.suspended,
             slot: self.slot,
             session: self.session,

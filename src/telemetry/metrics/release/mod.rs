@@ -236,13 +236,14 @@ impl ReleaseMetrics {
     }
 }
 
-const GATES: [Gate; 7] = [
+const GATES: [Gate; 8] = [
     Gate::PodState,
     Gate::HealthCheck,
     Gate::ErrorRate,
     Gate::Deadline,
     Gate::Image,
     Gate::Command,
+    Gate::Order,
     Gate::Cluster,
 ];
 const ANSWERS: [Answer; 3] = [Answer::Pass, Answer::Unknown, Answer::Fail];
