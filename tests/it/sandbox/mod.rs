@@ -13,6 +13,7 @@ mod lost_record;
 mod modes;
 mod monorepo;
 mod no_help;
+mod people;
 mod process;
 mod pulls;
 mod repository;
