@@ -11,8 +11,8 @@ use idp::cli::demo::DemoArgs;
 use idp::cli::hook::{self, HookArgs};
 use idp::cli::validate::ValidateArgs;
 use idp::cli::{
-    CliError, Exit, Global, Output, command, completions, crd, deliveries, demo, explain, pulls, schema,
-    sources_live, status, suspend, validate, version, watch,
+    CliError, Exit, Global, Output, command, completions, crd, deliveries, demo, explain, history, pulls,
+    report, schema, sources_live, status, suspend, validate, version, watch,
 };
 use idp::model::command::Verb as Asked;
 use idp::model::duration;
@@ -39,6 +39,14 @@ enum Verb {
     Explain {
         /// <service>.<environment>; the service alone where it has one environment
         release: String,
+    },
+    /// Write what happened in a rollout as Markdown, for a postmortem
+    Report {
+        /// <service>.<environment>; the service alone where it has one environment
+        release: String,
+        /// The rollout; the newest one if not said
+        #[arg(long, value_name = "NUMBER")]
+        rollout: Option<u64>,
     },
     /// Follow or steer a rollout
     #[command(subcommand)]
@@ -92,6 +100,11 @@ enum Rollout {
         /// If none is running, wait for the next one
         #[arg(long)]
         next: bool,
+    },
+    /// Show what was tried, how it ended, and what can be gone back to
+    History {
+        /// <service>.<environment>; the service alone where it has one environment
+        release: String,
     },
     /// End the running rollout: back to the stable version, and hold the new one
     Abort(Steer),
@@ -215,6 +228,9 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
             }
         }
         Verb::Explain { release } => explain::run(&Scope::of(global).await?, output, release).await,
+        Verb::Report { release, rollout } => {
+            report::run(&Scope::of(global).await?, output, release, *rollout).await
+        }
         Verb::Rollout(verb) => {
             let scope = &Scope::of(global).await?;
             match verb {
@@ -223,6 +239,7 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
                         watch::Options { timeout: *timeout, next: *next, ..watch::Options::default() };
                     watch::run(scope, output, release, options).await
                 }
+                Rollout::History { release } => history::run(scope, output, release).await,
                 Rollout::Abort(steer) => steer.give(scope, output, steer.ask(Asked::Abort)).await,
                 Rollout::Retry(steer) => steer.give(scope, output, steer.ask(Asked::Retry)).await,
                 Rollout::Promote { steer, full } => {

@@ -57,6 +57,16 @@ pub enum CliError {
         /// What is there, the first few.
         known: Vec<String>,
     },
+    /// The record does not know the rollout.
+    #[error("{release} has no rollout {rollout}, or does not keep it any more")]
+    NoSuchRollout {
+        /// The release.
+        release: String,
+        /// What was asked for.
+        rollout: u64,
+        /// What is kept.
+        known: Vec<u64>,
+    },
     /// A service's name alone means several releases.
     #[error("{asked} is deployed to several environments: {}", .found.join(", "))]
     Ambiguous {
@@ -143,9 +153,11 @@ impl CliError {
     /// Returns the exit code that it means.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Name(_) | Self::NoSuchRelease { .. } | Self::NotConfigured(_) | Self::Ambiguous { .. } => {
-                Exit::Usage
-            }
+            Self::Name(_)
+            | Self::NoSuchRelease { .. }
+            | Self::NoSuchRollout { .. }
+            | Self::NotConfigured(_)
+            | Self::Ambiguous { .. } => Exit::Usage,
             Self::Format { .. } | Self::Stdout(_) | Self::Refused(_) => Exit::Bad,
             _ => Exit::Unreachable,
         }
@@ -175,6 +187,10 @@ impl CliError {
                 "no release exists yet: `idp status` shows the sources and what is wrong with them".into()
             }
             Self::NoSuchRelease { known, .. } => format!("there are: {}", known.join(", ")),
+            Self::NoSuchRollout { known, .. } => {
+                let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+                format!("kept are: {}", known.join(", "))
+            }
             Self::Ambiguous { found, .. } => {
                 format!("write one of them in full, as in {}", found.first().map_or("", String::as_str))
             }

@@ -242,6 +242,9 @@ pub struct Rollout {
     /// What people said of it.
     #[serde(default, skip_serializing_if = "People::is_silent")]
     pub people: People,
+    /// What happened so far, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<Happened>,
 }
 
 /// The candidate of a rollout.
@@ -341,6 +344,35 @@ pub struct Ending {
     pub at: Timestamp,
 }
 
+/// Lines of a rollout's log that are kept, the first ten and the newest.
+pub const LOG_LINES: usize = 60;
+/// Characters of a line.
+const LOG_LINE: usize = 240;
+/// Bytes of the logs of ended rollouts that a record keeps, the newest.
+pub const LOG_BYTES: usize = 16 * 1024;
+
+/// One line of what happened in a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    /// When.
+    pub at: Timestamp,
+    /// The transition's name, as in the Kubernetes event.
+    pub kind: String,
+    /// Its sentence.
+    pub sentence: String,
+}
+
+impl Rollout {
+    /// Writes a line into the log.
+    pub fn note(&mut self, at: Timestamp, kind: &str, sentence: &str) {
+        let sentence = sentence.chars().take(LOG_LINE).collect();
+        self.log.push(Happened { at, kind: kind.to_owned(), sentence });
+        if self.log.len() > LOG_LINES {
+            self.log.remove(10);
+        }
+    }
+}
+
 /// What is kept of an ended rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -361,4 +393,7 @@ pub struct Summary {
     pub ended_at: Timestamp,
     /// The highest step reached, from 1; 0 for none.
     pub steps: u32,
+    /// What happened, in order; empty where it is not kept any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<Happened>,
 }

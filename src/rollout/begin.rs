@@ -87,6 +87,7 @@ impl Machine<'_> {
             over: false,
             undo: None,
             people: People::default(),
+            log: Vec::new(),
         });
         number
     }

@@ -7,8 +7,8 @@ use super::people::{self, PATIENCE};
 use crate::model::desired::Head;
 use crate::model::image::ImageState;
 use crate::model::policy::OnUnknown;
-use crate::model::record::{Stable, Totals};
-use crate::model::rollout::{Candidate, Ending, Hold, Outcome, Phase, Rollout, Summary};
+use crate::model::record::{Record, Stable, Totals};
+use crate::model::rollout::{Candidate, Ending, Hold, LOG_BYTES, Outcome, Phase, Rollout, Summary};
 use crate::model::transition::Kind;
 use crate::model::verdict::{Answer, Gate, Verdict};
 
@@ -285,8 +285,21 @@ impl Machine<'_> {
             started_at: rollout.started_at,
             ended_at: now,
             steps: reached,
+            log: self.record.rollout.take().map(|rollout| rollout.log).unwrap_or_default(),
         };
         self.record.history.insert(rollout.number, summary);
-        self.record.rollout = None;
+        forget_logs(&mut self.record);
+    }
+}
+
+/// Keeps the logs of the newest rollouts: a record has room for so many bytes of them.
+fn forget_logs(record: &mut Record) {
+    let mut room = LOG_BYTES;
+    for summary in record.history.values_mut().rev() {
+        let bytes = summary.log.iter().map(|line| line.kind.len() + line.sentence.len() + 60).sum();
+        match room.checked_sub(bytes) {
+            Some(left) => room = left,
+            None => summary.log.clear(),
+        }
     }
 }

@@ -40,6 +40,10 @@ impl<'a> Machine<'a> {
 
     /// Records a transition.
     pub fn say(&mut self, kind: Kind, sentence: impl Into<String>) {
+        let (sentence, now) = (sentence.into(), self.input.now);
+        if let Some(rollout) = self.record.rollout.as_mut() {
+            rollout.note(now, kind.name(), &sentence);
+        }
         let release = self.input.release.clone();
         self.transitions.push(Transition {
             at: self.input.now,
@@ -49,7 +53,7 @@ impl<'a> Machine<'a> {
             source: self.record.source.clone(),
             rollout: self.record.rollout.as_ref().map(|rollout| rollout.number),
             kind,
-            sentence: sentence.into(),
+            sentence,
         });
     }
 

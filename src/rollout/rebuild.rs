@@ -233,6 +233,7 @@ fn unfinished(
         over: false,
         undo: None,
         people: People::default(),
+        log: Vec::new(),
     })
 }
 

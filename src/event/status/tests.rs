@@ -60,6 +60,7 @@ fn ended(outcome: Outcome) -> Summary {
         started_at: at,
         ended_at: at,
         steps: 1,
+        log: Vec::new(),
     }
 }
 
