@@ -6,24 +6,20 @@ use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use rand::RngCore as _;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::connect::Scope;
 use super::fleet::ReleaseView;
 use super::output::{Tone, clean, cut, paint};
 use super::{CliError, Exit, Output, connect};
-use crate::model::command::{Command, CommandResult, Verb};
+use crate::cluster::commands;
+use crate::model::command::{Command, CommandResult, Verb, WHY};
 
 /// How long the daemon may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Time between two looks for the answer.
 const LOOK: Duration = Duration::from_millis(300);
-/// Commands that stay in a `spec` for people to see.
-const KEPT: usize = 20;
-/// Characters of `--why` that are kept.
-pub(super) const WHY: usize = 500;
 
 /// The answer, as it is printed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,7 +66,7 @@ pub async fn run(scope: &Scope, output: &Output, asked: &str, ask: &Ask) -> Resu
 pub async fn give(scope: &Scope, asked: &str, ask: &Ask, patience: Duration) -> Result<Answered, CliError> {
     let view = connect::find(scope, asked).await?;
     let who = who(&scope.client).await?;
-    let id = new_id();
+    let id = commands::new_id();
     let Ask { verb, full, to, .. } = *ask;
     // What the person looks at now: if another rollout runs by the time it is answered, it was not meant.
     let running = view.record().and_then(|record| record.rollout.as_ref()).map(|rollout| rollout.number);
@@ -105,34 +101,12 @@ pub(super) async fn who(client: &Client) -> Result<String, CliError> {
     user.filter(|name| !name.is_empty()).ok_or(CliError::Nobody)
 }
 
-fn new_id() -> String {
-    let mut bytes = [0u8; 6];
-    rand::rng().fill_bytes(&mut bytes);
-    hex::encode(bytes)
-}
-
-/// The merge patch that adds one command and takes out answered ones, the oldest, so that [`KEPT`] stay: a `spec` has room for few.
-pub fn patch(id: &str, command: &Command, object: &Value) -> Value {
-    let mut commands = Map::new();
-    let answers = object.pointer("/status/commands").and_then(Value::as_object);
-    let answer = |id: &String| answers?.get(id)?.get("at")?.as_str().map(str::to_owned);
-    let standing = object.pointer("/spec/commands").and_then(Value::as_object);
-    let ids = standing.into_iter().flat_map(Map::keys);
-    let mut answered: Vec<(String, &String)> = ids.filter_map(|id| Some((answer(id)?, id))).collect();
-    answered.sort();
-    for (_, old) in answered.iter().rev().skip(KEPT - 1) {
-        commands.insert((*old).clone(), Value::Null);
-    }
-    commands.insert(id.to_owned(), json!(command));
-    json!({"spec": {"commands": commands}})
-}
-
 async fn write(client: &Client, view: &ReleaseView, id: &str, command: &Command) -> Result<(), CliError> {
     let api = connect::releases_in(client, &view.namespace);
     let params = PatchParams { field_manager: Some("idp-cli".to_owned()), ..PatchParams::default() };
     let what = format!("writing the command into {}", view.release);
     let object = connect::call(&what, api.get(&view.name)).await?;
-    let patch = patch(id, command, &object.data);
+    let patch = commands::patch(id, command, &object.data);
     connect::call(&what, api.patch(&view.name, &params, &Patch::Merge(&patch))).await.map(|_| ())
 }
 
@@ -176,48 +150,14 @@ pub fn text(answered: &Answered, colour: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn answered(accepted: bool, message: &str) -> Answered {
         let result =
             CommandResult { accepted, message: message.into(), who: "ann".into(), at: Timestamp::UNIX_EPOCH };
         Answered { release: "hello.production".into(), id: "0123456789ab".into(), verb: Verb::Retry, result }
-    }
-
-    #[test]
-    fn a_command_touches_nothing_but_itself() {
-        let command = Command::new(Verb::Abort, "ann", "pager", Timestamp::UNIX_EPOCH);
-        let patch = patch("0123456789ab", &command, &Value::Null);
-        assert_eq!(
-            patch.to_string(),
-            r#"{"spec":{"commands":{"0123456789ab":{"at":"1970-01-01T00:00:00Z","verb":"abort","who":"ann","why":"pager"}}}}"#
-        );
-    }
-
-    #[test]
-    fn the_oldest_answered_commands_make_room_and_no_other_does() {
-        let ids: Vec<String> = (0..25).map(|number| format!("c{number:02}")).collect();
-        let standing: Map<String, Value> = ids.iter().map(|id| (id.clone(), json!({}))).collect();
-        let answer = |(number, id): (usize, &String)| {
-            (id.clone(), json!({"at": format!("2026-01-01T12:{:02}:00Z", 59 - number)}))
-        };
-        let answers: Map<String, Value> = ids.iter().enumerate().skip(3).map(answer).collect();
-        let object = json!({"spec": {"commands": standing}, "status": {"commands": answers}});
-        let command = Command::new(Verb::Pause, "ann", "", Timestamp::UNIX_EPOCH);
-        let patch = patch("new", &command, &object);
-        let gone: Vec<&String> = patch["spec"]["commands"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .filter_map(|(id, value)| value.is_null().then_some(id))
-            .collect();
-        assert_eq!(gone, ["c22", "c23", "c24"]);
-    }
-
-    #[test]
-    fn ids_are_twelve_hexadecimal_digits_and_differ() {
-        let (a, b) = (new_id(), new_id());
-        assert!(a.len() == 12 && a.chars().all(|c| c.is_ascii_hexdigit()) && a != b);
     }
 
     #[test]

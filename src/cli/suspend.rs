@@ -4,11 +4,12 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, Patch, PatchParams};
 use serde::Serialize;
 
-use super::command::{WHY, who};
+use super::command::who;
 use super::connect::Scope;
 use super::output::{clean, cut};
 use super::{CliError, Exit, Output, connect};
 use crate::cluster::suspensions::{PREFIX, object};
+use crate::model::command::WHY;
 use crate::model::name::SourceName;
 use crate::model::suspension::SuspensionAsked;
 

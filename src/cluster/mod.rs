@@ -10,9 +10,11 @@
 //!            └────────────── write responses (read your own writes) ───────────────►┘
 //! ```
 
+pub mod access;
 pub mod apply;
 pub mod calls;
 pub mod client;
+pub mod commands;
 pub mod crd;
 pub mod error;
 mod feed;

@@ -10,6 +10,7 @@ mod deliveries;
 mod hooks;
 mod near;
 pub mod pulls;
+pub mod releases;
 pub mod sources;
 #[cfg(test)]
 mod tests;
@@ -85,6 +86,8 @@ pub struct Ways {
     pub keep: KeepPull,
     /// Reads them.
     pub pulls: PullsNow,
+    /// Asks something of a release.
+    pub releases: releases::Releases,
 }
 
 /// What the server answers from.
@@ -113,7 +116,9 @@ impl HttpState {
 
 /// Returns the routes.
 pub fn router(state: HttpState) -> Router {
-    Router::new()
+    let releases = releases::routes().into_iter();
+    let router = releases.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
+    router
         .route("/hooks/{source}", post(hooks::receive))
         .route("/api/v1/deliveries", get(deliveries::list))
         .route("/api/v1/sources", get(sources::list))

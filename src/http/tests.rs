@@ -81,7 +81,17 @@ sources:
         vec![seen("none"), seen("tea")]
     });
     let metrics = Arc::new(|| "idp_leader 1\n".to_owned());
-    let ways = Ways { hints: hints.clone(), suspensions: suspensions.clone(), sources, keep, pulls };
+    let releases: releases::Releases = Arc::new(|token, release, ask| {
+        Box::pin(async move {
+            match token.as_str() {
+                "ann" => Ok(serde_json::json!({"release": release, "ask": format!("{ask:?}")})),
+                "eve" => Err(releases::Denied::Forbidden("eve may not".to_owned())),
+                _ => Err(releases::Denied::Nobody),
+            }
+        })
+    });
+    let ways =
+        Ways { hints: hints.clone(), suspensions: suspensions.clone(), sources, keep, pulls, releases };
     let state = HttpState::new(hooks, ways, metrics, receiver, on_hook);
     Server { state, seen, hints, suspensions, kept, ready, _dir: dir }
 }

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// Commands that may stand in a `spec` at one time.
 pub const STANDING: usize = 64;
 
+/// Characters of a command's `why` that are kept.
+pub const WHY: usize = 500;
+
 /// What a person can ask of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -76,7 +76,8 @@ pub fn open(
     });
     let (keep, pulls) = pulls(driver);
     let Shared { hints, suspensions, .. } = shared.clone();
-    let ways = Ways { hints, suspensions, sources: seen, keep, pulls };
+    let releases = super::steer::releases(driver);
+    let ways = Ways { hints, suspensions, sources: seen, keep, pulls, releases };
     let state = HttpState::new(hooks, ways, metrics, ready, on_hook);
     let shutdown = supervisor.shutdown().clone();
     supervisor.spawn("http", async move {

@@ -19,6 +19,7 @@ pub mod slots;
 pub mod sources;
 pub mod standings;
 mod statuses;
+mod steer;
 mod supervisor;
 
 pub use compose::compose;

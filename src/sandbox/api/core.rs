@@ -4,6 +4,7 @@
 //! is atomic, as a transaction of the genuine server's store is.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -59,6 +60,8 @@ impl Reply {
 pub(crate) struct Settings {
     pub(crate) user: String,
     pub(crate) groups: Vec<String>,
+    /// Bearer tokens: whose each is, and the verbs that this person may use.
+    pub(crate) tokens: BTreeMap<String, (String, Vec<String>)>,
     pub(crate) write_latency: Duration,
     pub(crate) bookmark_interval: Duration,
 }
@@ -88,6 +91,7 @@ impl Core {
             settings: Mutex::new(Settings {
                 user: "sandbox-admin".to_owned(),
                 groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+                tokens: BTreeMap::new(),
                 write_latency: Duration::ZERO,
                 bookmark_interval: Duration::from_mins(1),
             }),

@@ -52,8 +52,10 @@ fn version() -> Value {
     })
 }
 
-const REVIEWS: [(&str, &str, &str); 2] = [
+const REVIEWS: [(&str, &str, &str); 4] = [
     ("authentication.k8s.io", "selfsubjectreviews", "SelfSubjectReview"),
+    ("authentication.k8s.io", "tokenreviews", "TokenReview"),
+    ("authorization.k8s.io", "subjectaccessreviews", "SubjectAccessReview"),
     ("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
 ];
 
@@ -120,21 +122,29 @@ fn resource(kind: &KindSpec) -> Vec<Value> {
 
 /// The answer to a review that is posted to `path`; none if the path is none of a review.
 pub(crate) fn review(settings: &Settings, path: &str, body: &Value, impersonated: &str) -> Option<Value> {
-    let mut out = body.clone();
-    match path.trim_matches('/') {
-        "apis/authentication.k8s.io/v1/selfsubjectreviews" => {
+    let (group, plural) = path.trim_matches('/').strip_prefix("apis/")?.split_once("/v1/")?;
+    let (_, _, kind) = REVIEWS.iter().find(|(of, name, _)| *of == group && *name == plural)?;
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let status = match *kind {
+        "SelfSubjectReview" => {
             let user = if impersonated.is_empty() { settings.user.as_str() } else { impersonated };
-            let info = json!({"userInfo": {"username": user, "groups": settings.groups}});
-            super::super::json::set(&mut out, &["status"], info);
-            super::super::json::set(&mut out, &["kind"], "SelfSubjectReview");
-            super::super::json::set(&mut out, &["apiVersion"], "authentication.k8s.io/v1");
+            json!({"userInfo": {"username": user, "groups": settings.groups}})
         }
-        "apis/authorization.k8s.io/v1/selfsubjectaccessreviews" => {
-            super::super::json::set(&mut out, &["status"], json!({"allowed": true}));
-            super::super::json::set(&mut out, &["kind"], "SelfSubjectAccessReview");
-            super::super::json::set(&mut out, &["apiVersion"], "authorization.k8s.io/v1");
+        "TokenReview" => match settings.tokens.get(text("/spec/token")) {
+            Some((user, _)) => json!({"authenticated": true, "user": {"username": user, "groups": []}}),
+            None => json!({"user": {}, "error": "the token is not known"}),
+        },
+        "SubjectAccessReview" => {
+            let verb = text("/spec/resourceAttributes/verb").to_owned();
+            let user = text("/spec/user");
+            let may = settings.tokens.values().any(|(known, verbs)| known == user && verbs.contains(&verb));
+            json!({"allowed": may})
         }
-        _ => return None,
-    }
+        _ => json!({"allowed": true}),
+    };
+    let mut out = body.clone();
+    super::super::json::set(&mut out, &["status"], status);
+    super::super::json::set(&mut out, &["kind"], *kind);
+    super::super::json::set(&mut out, &["apiVersion"], format!("{group}/v1"));
     Some(out)
 }

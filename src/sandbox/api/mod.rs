@@ -180,6 +180,12 @@ impl ApiServer {
         settings.groups = groups.iter().map(|group| (*group).to_owned()).collect();
     }
 
+    /// What a `TokenReview` says of a bearer token, and a `SubjectAccessReview` of its owner, who may use these verbs.
+    pub fn set_token(&self, token: &str, user: &str, verbs: &[&str]) {
+        let verbs = verbs.iter().map(|verb| (*verb).to_owned()).collect();
+        self.inner.core.settings().tokens.insert(token.to_owned(), (user.to_owned(), verbs));
+    }
+
     /// The `resourceVersion` of the last change of anything.
     pub fn version(&self) -> u64 {
         self.inner.core.store().version()

@@ -108,3 +108,51 @@ async fn services_of_one_commit_go_in_the_order_that_they_declare() {
         world.until_of("api", "api is stable", stable).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_steers_over_http_as_whoever_its_token_belongs_to() {
+    let mut world = World::deployed(Setup::default()).await;
+    world.sandbox.server().set_token("secret-of-ann", "ann", &["get", "patch"]);
+    world.sandbox.server().set_token("secret-of-eve", "eve", &["get"]);
+    world.repository.put(".idp/deploy.yaml", asking());
+    world.merge("two", "healthy");
+    world.until("the first step waits", |record| record.message.ends_with("waiting for `promote`")).await;
+    let base = format!("http://{}/api/v1/releases", world.daemon.as_ref().unwrap().address);
+    let client = reqwest::Client::new();
+    let promote = r#"{"verb": "promote", "why": "looks good", "rollout": 2}"#;
+    let post = async |token: &str, release: &str, body: &str| {
+        let request = client.post(format!("{base}/{release}/commands")).bearer_auth(token);
+        let answer =
+            request.header("content-type", "application/json").body(body.to_owned()).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap())
+    };
+    for (token, release, body, status) in [
+        ("made-up", "web.production", promote, 401),
+        ("secret-of-eve", "web.production", promote, 403),
+        ("secret-of-ann", "no.production", promote, 404),
+        ("secret-of-ann", "web", promote, 404),
+        ("secret-of-ann", "web.production", r#"{"verb": "explode"}"#, 422),
+        ("secret-of-ann", "web.production", "{", 400),
+    ] {
+        let (said, body) = post(token, release, body).await;
+        assert_eq!(said, status, "{token} {release}: {body}");
+        assert!(!body.to_string().contains("secret-of"), "{body}");
+    }
+    assert_eq!(client.get(format!("{base}/web.production")).send().await.unwrap().status().as_u16(), 401);
+    let shown =
+        client.get(format!("{base}/web.production")).bearer_auth("secret-of-eve").send().await.unwrap();
+    let shown: serde_json::Value = shown.json().await.unwrap();
+    assert_eq!(shown["status"]["rollout"]["number"], 2);
+
+    let (status, given) = post("secret-of-ann", "web.production", promote).await;
+    assert_eq!((status, &given["who"]), (202, &serde_json::json!("ann")));
+    let answer = format!("{}{}", base.replace("/api/v1/releases", ""), given["answer"].as_str().unwrap());
+    let answered = world
+        .find("the answer", async || {
+            let got = client.get(&answer).bearer_auth("secret-of-eve").send().await.unwrap();
+            if got.status().is_success() { got.json::<serde_json::Value>().await.ok() } else { None }
+        })
+        .await;
+    assert_eq!((&answered["accepted"], &answered["who"]), (&true.into(), &serde_json::json!("ann")));
+    world.until("the second step waits", |record| record.message.contains("1 of 1 approval")).await;
+}
