@@ -8,6 +8,7 @@ mod error;
 mod follow;
 mod node;
 mod platform;
+mod prometheus;
 mod reader;
 mod secret;
 mod size;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub use access::{Access, GitHubApp, HostKeys, Proof, Proxy, Route, Scope, SharedProof, SshKey, SshUrl};
 pub use error::{ConfigErrors, Place, Problem};
 pub use follow::{Follow, TagRange};
+pub use prometheus::{Login, Prometheus};
 pub use secret::{Secret, SecretError, SecretRef};
 pub use template::{ImageTemplate, NamespaceTemplate, TemplateError};
 pub use types::{
@@ -32,6 +34,7 @@ pub use types::{
     Platform, Probe, Registry, RepoUrl, Signatures, Source, StatusForge, StatusTarget, Webhook,
 };
 
+use crate::model::name::EnvironmentName;
 use reader::{Problems, Section};
 
 /// What all mirrors together may take, in bytes, unless the file says otherwise.
@@ -87,7 +90,7 @@ fn read(mut section: Section<'_>, base: &Path) -> Option<Config> {
         section.missing("cluster", "write cluster: {in_cluster: true} or cluster: {kubeconfig: FILE}");
     }
     let cluster = cluster.and_then(|inner| platform::cluster(inner, base));
-    let environments = platform::environments(section.sections("environments"));
+    let environments = platform::environments(section.sections("environments"), base);
     if section.node("environments").is_none() {
         section.missing("environments", "without one there is nowhere to deploy to");
     }
@@ -131,6 +134,13 @@ fn unreadable_kubeconfig(config: &Config) -> Option<Problem> {
     Some(Problem::new(Place::START, "cluster.kubeconfig", message))
 }
 
+fn prometheus_of(config: &Config) -> impl Iterator<Item = (&EnvironmentName, &Prometheus)> {
+    config
+        .environments
+        .iter()
+        .filter_map(|(name, environment)| Some((name, environment.prometheus.as_ref()?)))
+}
+
 fn unreadable_keys(config: &Config) -> Vec<Problem> {
     let mut named: Vec<(String, &PathBuf)> = Vec::new();
     let platform = &config.platform;
@@ -139,6 +149,10 @@ fn unreadable_keys(config: &Config) -> Vec<Problem> {
     // What many sources share is told once.
     let mut told: BTreeSet<&PathBuf> = shared.iter().map(|(_, file)| *file).collect();
     named.extend(shared.into_iter().map(|(what, file)| (format!("platform {what}"), file)));
+    for (name, prometheus) in prometheus_of(config) {
+        let file = prometheus.ca_file.iter().filter(|file| told.insert(file));
+        named.extend(file.map(|file| (format!("environments {name} prometheus.ca_file"), file)));
+    }
     for (name, source) in &config.sources {
         let keys = source.signatures.iter().flat_map(|signatures| &signatures.allowed);
         let keys = keys.map(|file| ("signatures.allowed", file));
@@ -165,6 +179,10 @@ fn unreadable_secrets(config: &Config) -> Vec<Problem> {
     let shared: Vec<_> = shared.chain(config.platform.route.secret()).collect();
     let mut told: BTreeSet<&SecretRef> = shared.iter().map(|(_, secret)| *secret).collect();
     named.extend(shared.into_iter().map(|(what, secret)| (format!("platform {what}"), secret)));
+    for (name, prometheus) in prometheus_of(config) {
+        let secret = prometheus.login.iter().map(Login::secret).filter(|secret| told.insert(secret));
+        named.extend(secret.map(|secret| (format!("environments {name} prometheus"), secret)));
+    }
     for (name, source) in &config.sources {
         let hook = source.webhook.as_ref();
         let secrets = [

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::access;
 use super::error::Place;
 use super::follow::{self, Follow};
+use super::prometheus;
 use super::reader::{At, Section};
 use super::secret::SecretRef;
 use super::template::{ImageTemplate, NamespaceTemplate};
@@ -73,7 +74,10 @@ fn label(text: &str) -> Result<String, String> {
 }
 
 /// Reads `environments`; two of one name or with one namespace template are refused.
-pub(super) fn environments(sections: Vec<Section<'_>>) -> BTreeMap<EnvironmentName, Environment> {
+pub(super) fn environments(
+    sections: Vec<Section<'_>>,
+    base: &Path,
+) -> BTreeMap<EnvironmentName, Environment> {
     let mut found: BTreeMap<EnvironmentName, Environment> = BTreeMap::new();
     for mut section in sections {
         let name =
@@ -88,6 +92,7 @@ pub(super) fn environments(sections: Vec<Section<'_>>) -> BTreeMap<EnvironmentNa
         let create_namespace = section.flag("create_namespace", false);
         let max_concurrent_rollouts = section.number("max_concurrent_rollouts", 1..=1_000, 10);
         let probe = section.parsed("probe", probe).map_or(Probe::Direct, |found| found.value);
+        let prometheus = section.section("prometheus").and_then(|inner| prometheus::prometheus(inner, base));
         if let (Some(name), Some(template)) = (name, template) {
             let environment = Environment {
                 name: name.value.clone(),
@@ -97,6 +102,7 @@ pub(super) fn environments(sections: Vec<Section<'_>>) -> BTreeMap<EnvironmentNa
                 create_namespace,
                 max_concurrent_rollouts,
                 probe,
+                prometheus,
             };
             if let Some((at, field, message)) = clash(&found, &environment, &name, &template) {
                 section.problem(at, field, message);

@@ -42,7 +42,7 @@ fn the_file_that_is_shipped_is_valid_and_names_every_field() {
     let unknown: Vec<_> = errors.problems.iter().map(|problem| problem.field.as_str()).collect();
     let variables: Vec<_> = unknown.iter().filter(|field| field.ends_with("_env_")).collect();
     assert_eq!(variables.len(), unknown.len(), "{errors}");
-    assert_eq!(variables.len(), 8, "every secret can come from a variable: {errors}");
+    assert_eq!(variables.len(), 10, "every secret can come from a variable: {errors}");
 }
 
 /// Turns a commented-out field into one that is there: a `#` whose text is `name:` and a value that is not a sentence.
@@ -73,6 +73,7 @@ fn defaults_are_what_the_file_says() {
     let environment = config.environments.values().next().unwrap();
     assert_eq!(environment.max_concurrent_rollouts, 10);
     assert_eq!(environment.probe, Probe::Direct);
+    assert_eq!(environment.prometheus, None);
     let source = source("url: https://h/o/n.git");
     assert_eq!(source.follow, Follow::Branch("main".to_owned()));
     assert_eq!(source.paths, [".idp/deploy.yaml"]);

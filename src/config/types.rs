@@ -13,6 +13,7 @@ use url::Url;
 
 use super::access::{Access, Route, SharedProof, SshUrl};
 use super::follow::Follow;
+use super::prometheus::Prometheus;
 use super::secret::SecretRef;
 use super::template::{ImageTemplate, NamespaceTemplate};
 use crate::model::name::{EnvironmentName, Namespace, ServiceName, SourceName};
@@ -108,6 +109,8 @@ pub struct Environment {
     pub max_concurrent_rollouts: u32,
     /// How pods are asked.
     pub probe: Probe,
+    /// Where requests are counted; `None`: by the pods' own metrics and our probes.
+    pub prometheus: Option<Prometheus>,
 }
 
 /// How pods are asked.

@@ -8,7 +8,7 @@ pub const LIMIT: usize = 4 << 20;
 /// Labels of one series.
 const LABELS: usize = 64;
 /// A value above this (2⁵³) is no count: neighbours cannot be told apart in the format's doubles.
-const LARGEST: f64 = 9_007_199_254_740_992.0;
+pub(super) const LARGEST: f64 = 9_007_199_254_740_992.0;
 
 /// A counter of requests by response status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,11 +16,11 @@ pub struct Counter {
     /// The series that counts.
     pub name: &'static str,
     /// The family's names in `# TYPE` lines: Prometheus' and that of `OpenMetrics`.
-    families: [&'static str; 2],
+    pub(super) families: [&'static str; 2],
     /// The labels that hold the status, tried in order.
-    labels: [&'static str; 2],
+    pub(super) labels: [&'static str; 2],
     /// Whether a series without a status counts requests that nobody answered (OpenTelemetry leaves the attribute out then).
-    unanswered: bool,
+    pub(super) unanswered: bool,
 }
 
 /// The counters that are understood, tried in this order: OpenTelemetry's semantic conventions for HTTP servers, then the name that
@@ -92,7 +92,7 @@ pub fn read(body: &[u8]) -> Result<Option<Reading>, ExpositionError> {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Status {
+pub(super) enum Status {
     Fine,
     Error,
     Missing,
@@ -141,7 +141,7 @@ fn declares(counter: &Counter, line: &str) -> bool {
 
 /// Within 0 to 2⁵³ by construction; counters may be fractions, requests are not.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn whole(value: f64) -> u64 {
+pub(super) fn whole(value: f64) -> u64 {
     value as u64
 }
 
@@ -200,7 +200,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
 }
 
 /// `503`, `5xx`: a class of statuses is as good as a status. Anything else is none.
-fn status(value: &str) -> Status {
+pub(super) fn status(value: &str) -> Status {
     let mut chars = value.chars();
     let class = chars.next();
     let rest = chars.as_str();

@@ -24,6 +24,7 @@ pub mod exposition;
 pub(crate) mod fuzzing;
 pub mod images;
 pub mod observe;
+pub mod prometheus;
 pub mod registry;
 mod sheet;
 pub mod wake;

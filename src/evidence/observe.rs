@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::future::join_all;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -13,29 +12,31 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info_span};
 
 use super::check::check;
-use super::dial::{Ask, DialError, Dialer, Way};
-use super::exposition;
-use super::sheet::{Scrape, Sheet};
+use super::dial::{Dialer, Way};
+use super::prometheus::Provider;
+use super::sheet::Sheet;
 use super::wake::Waker;
 use super::{lock, part_of, seeded, wall};
 use crate::model::name::{EnvironmentName, ReleaseKey};
 use crate::model::policy::CheckKind;
-use crate::model::samples::{Assignment, Samples, Target, TrafficSource};
+use crate::model::samples::{Assignment, Samples, Target};
 
-const ACCEPT: &str = "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;q=0.5, */*;q=0.1";
+mod traffic;
+
 /// First checks are spread over this part of an interval, and never over more than [`SPREAD`]: a failing candidate is to be seen soon.
 const SPREAD_PART: u32 = 5;
 const SPREAD: Duration = Duration::from_millis(500);
 const SHORTEST_CHECK: Duration = Duration::from_millis(50);
 const SHORTEST_ROUND: Duration = Duration::from_millis(200);
 const LONGEST_ROUND: Duration = Duration::from_mins(1);
-const LONGEST_SCRAPE: Duration = Duration::from_secs(10);
 
 /// How to measure.
 #[derive(Clone)]
 pub struct Options {
     /// How pods are reached, by environment; at their addresses where nothing is said.
     pub ways: BTreeMap<EnvironmentName, Way>,
+    /// Where requests are counted, by environment; by the pods themselves where nothing is said.
+    pub prometheus: BTreeMap<EnvironmentName, Arc<Provider>>,
     /// Tells this process's samples from those of the one before, and makes the jitter repeatable.
     pub session: u64,
     /// Checks at a time, over all releases.
@@ -49,7 +50,14 @@ pub struct Options {
 impl Options {
     /// Direct probes, 256 checks and 64 reads at a time, 16 of each for one release.
     pub fn new(session: u64) -> Self {
-        Self { ways: BTreeMap::new(), session, checks: 256, scrapes: 64, per_release: 16 }
+        Self {
+            ways: BTreeMap::new(),
+            prometheus: BTreeMap::new(),
+            session,
+            checks: 256,
+            scrapes: 64,
+            per_release: 16,
+        }
     }
 }
 
@@ -93,6 +101,7 @@ struct Job {
     shared: Arc<Shared>,
     release: ReleaseKey,
     way: Way,
+    provider: Option<Arc<Provider>>,
     sheet: Arc<Mutex<Sheet>>,
     checks: Semaphore,
     scrapes: Semaphore,
@@ -152,13 +161,16 @@ impl Evidence {
         sheet: Option<Arc<Mutex<Sheet>>>,
     ) -> Book {
         let options = &self.shared.options;
-        let sheet =
-            sheet.unwrap_or_else(|| Arc::new(Mutex::new(Sheet::new(&assignment, options.session, wall()))));
+        let provider = options.prometheus.get(&release.environment).cloned();
+        let patience = provider.as_ref().map(|provider| provider.patience());
+        let new = || Sheet::new(&assignment, options.session, patience, wall());
+        let sheet = sheet.unwrap_or_else(|| Arc::new(Mutex::new(new())));
         let per_release = options.per_release.clamp(1, Semaphore::MAX_PERMITS);
         let job = Arc::new(Job {
             shared: Arc::clone(&self.shared),
             release: release.clone(),
             way: options.ways.get(&release.environment).cloned().unwrap_or(Way::Direct),
+            provider,
             sheet,
             checks: Semaphore::new(per_release),
             scrapes: Semaphore::new(per_release),
@@ -251,63 +263,6 @@ impl Job {
                 self.shared.waker.wake(&self.release);
             }
         }
-    }
-
-    /// Reads all pods' counters once an interval, for as long as they are, or may become, the source.
-    async fn count_traffic(self: Arc<Self>, mut feed: watch::Receiver<Arc<Assignment>>) {
-        let period = feed.borrow().health.interval.clamp(SHORTEST_ROUND, LONGEST_ROUND);
-        sleep(self.jitter(&self.release.to_string(), period)).await;
-        let mut ticks = interval(period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let assignment = Arc::clone(&feed.borrow_and_update());
-            if lock(&self.sheet).chosen() == Some(TrafficSource::Probes) {
-                if feed.changed().await.is_err() {
-                    return;
-                }
-                continue;
-            }
-            let scrapes = assignment.pods.iter().map(|pod| self.scrape(&assignment, pod));
-            let round = join_all(scrapes).await;
-            lock(&self.sheet).round(&round, period * 2, wall());
-            self.shared.waker.wake(&self.release);
-        }
-    }
-
-    async fn scrape(&self, assignment: &Assignment, pod: &Target) -> (Target, Scrape) {
-        let deadline = assignment.health.timeout.clamp(SHORTEST_ROUND, LONGEST_SCRAPE);
-        let ask = Ask {
-            port: assignment.metrics_port,
-            tls: false,
-            path: "/metrics",
-            accept: ACCEPT,
-            limit: exposition::LIMIT,
-            deadline,
-        };
-        let reply = {
-            let own = self.scrapes.acquire().await;
-            let shared = self.shared.scrapes.acquire().await;
-            if own.is_err() || shared.is_err() {
-                return (pod.clone(), Scrape::Failed("measuring has ended".to_owned()));
-            }
-            self.shared.dialer.get(&self.way, pod, ask).await
-        };
-        let scrape = match reply {
-            Ok(reply) if reply.status != 200 => Scrape::NotServed(format!("HTTP {}", reply.status)),
-            Ok(reply) if !reply.whole => Scrape::Failed(exposition::ExpositionError::TooLarge.to_string()),
-            Ok(reply) => match exposition::read(&reply.body) {
-                Ok(Some(reading)) => Scrape::Counted(reading),
-                Ok(None) => Scrape::Nameless,
-                Err(exposition::ExpositionError::NotText) => {
-                    Scrape::NotServed(exposition::ExpositionError::NotText.to_string())
-                }
-                Err(error) => Scrape::Absurd(error.to_string()),
-            },
-            Err(error @ DialError::Refused) => Scrape::NotServed(error.clause()),
-            Err(error) => Scrape::Failed(error.clause()),
-        };
-        (pod.clone(), scrape)
     }
 }
 

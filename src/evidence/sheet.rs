@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::exposition::Reading;
 use crate::model::policy::CheckKind;
 use crate::model::samples::{
-    Assignment, CheckTally, Samples, Tally, Target, Track, Traffic, TrafficSource, blind_after,
+    Assignment, CheckTally, Dialect, Samples, Tally, Target, Track, Traffic, TrafficSource, blind_after,
 };
 
 /// Rounds in which every pod said that it counts nothing, before the checks are taken as the source. One is too few: many client
@@ -33,6 +33,18 @@ pub(super) enum Scrape {
     Absurd(String),
     /// No answer.
     Failed(String),
+}
+
+/// Who is asked in a round.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Asked {
+    /// The environment's Prometheus; with the dialect that it answered in, once one is known, and how long pods may be missing there
+    /// before it is taken as not scraping them.
+    Prometheus(Option<Dialect>, Duration),
+    /// Each pod.
+    Pods,
+    /// Nobody: our own checks are the source.
+    Nobody,
 }
 
 /// A pod's counter as last seen; without a name it has counted nothing yet.
@@ -60,6 +72,8 @@ pub(super) struct Sheet {
     first: BTreeSet<String>,
     present: BTreeSet<String>,
     chosen: Option<TrafficSource>,
+    /// Prometheus is still to be tried.
+    provider: Option<Duration>,
     undecided: u32,
     last_at: Option<Timestamp>,
     checks: BTreeMap<String, CheckTally>,
@@ -77,7 +91,13 @@ fn uids(pods: &[Target]) -> BTreeSet<String> {
 }
 
 impl Sheet {
-    pub(super) fn new(assignment: &Assignment, session: u64, now: Timestamp) -> Self {
+    /// Begins; `provider`: there is a Prometheus, and pods may be missing there for so long.
+    pub(super) fn new(
+        assignment: &Assignment,
+        session: u64,
+        provider: Option<Duration>,
+        now: Timestamp,
+    ) -> Self {
         let side = || Side {
             probes: Tally::default(),
             counted: Tally::default(),
@@ -91,6 +111,7 @@ impl Sheet {
             first: uids(&assignment.pods),
             present: uids(&assignment.pods),
             chosen: assignment.source,
+            provider,
             undecided: 0,
             last_at: None,
             checks: BTreeMap::new(),
@@ -111,9 +132,16 @@ impl Sheet {
         }
     }
 
-    /// Returns where requests are counted, once that is known.
-    pub(super) fn chosen(&self) -> Option<TrafficSource> {
-        self.chosen
+    /// Returns who is to be asked next.
+    pub(super) fn asked(&self) -> Asked {
+        match (self.chosen, self.provider) {
+            (Some(TrafficSource::Probes), _) => Asked::Nobody,
+            (Some(TrafficSource::Prometheus(dialect)), patience) => {
+                Asked::Prometheus(Some(dialect), patience.unwrap_or_default())
+            }
+            (None, Some(patience)) => Asked::Prometheus(None, patience),
+            (Some(TrafficSource::PodMetrics) | None, _) => Asked::Pods,
+        }
     }
 
     fn side(&mut self, track: Track) -> &mut Side {
@@ -172,7 +200,19 @@ impl Sheet {
     }
 
     /// Notes one round of looks at all pods; a pod whose newest answer is not older than `fresh` still counts as seen.
-    pub(super) fn round(&mut self, round: &[(Target, Scrape)], fresh: Duration, now: Timestamp) {
+    pub(super) fn round(
+        &mut self,
+        asked: Asked,
+        round: &[(Target, Scrape)],
+        fresh: Duration,
+        now: Timestamp,
+    ) {
+        // Pinned while this round was under way: it belongs to another source.
+        let meant = self.asked();
+        let same = matches!((asked, meant), (Asked::Prometheus(..), Asked::Prometheus(None, _)));
+        if !same && asked != meant {
+            return;
+        }
         for (pod, scrape) in round {
             match scrape {
                 Scrape::Counted(reading) => self.count(pod, *reading, now),
@@ -180,11 +220,20 @@ impl Sheet {
                     let nothing = Counter { name: None, last: Tally::default(), seen_at: now };
                     self.counters.entry(pod.uid.clone()).or_insert(nothing).seen_at = now;
                 }
+                Scrape::NotServed(_) if asked != Asked::Pods => self.not_scraped_yet(pod, now),
                 Scrape::NotServed(_) | Scrape::Absurd(_) | Scrape::Failed(_) => {}
             }
         }
-        self.choose(round);
-        if self.chosen != Some(TrafficSource::PodMetrics) {
+        self.choose(asked, round, now);
+        let counted = match (asked, self.chosen) {
+            (Asked::Pods, Some(TrafficSource::PodMetrics))
+            | (Asked::Prometheus(..), Some(TrafficSource::Prometheus(_))) => true,
+            (Asked::Prometheus(..), None) => {
+                round.iter().any(|(_, scrape)| matches!(scrape, Scrape::Failed(_) | Scrape::NotServed(_)))
+            }
+            _ => false,
+        };
+        if !counted {
             return;
         }
         for track in [Track::Candidate, Track::Stable] {
@@ -216,19 +265,46 @@ impl Sheet {
         side.counted = side.counted.plus(delta);
     }
 
-    /// The pods' own metrics apply if one of the names exists at any pod, else the checks do. A choice is never taken back here.
-    fn choose(&mut self, round: &[(Target, Scrape)]) {
+    /// A pod that Prometheus has not scraped yet has counted nothing that is known of, unless it is older than a scrape can be late:
+    /// what it counts until the first scrape is then the stage's.
+    fn not_scraped_yet(&mut self, pod: &Target, now: Timestamp) {
+        let patience = self.provider.unwrap_or_default();
+        let young = pod.ready_since >= self.began.checked_sub(patience).unwrap_or(self.began);
+        if young && !self.counters.contains_key(&pod.uid) {
+            let long_ago = now.checked_sub(patience * 10).unwrap_or(now);
+            let nothing = Counter { name: None, last: Tally::default(), seen_at: long_ago };
+            self.counters.insert(pod.uid.clone(), nothing);
+        }
+    }
+
+    /// A source applies if one of its names exists at any pod: Prometheus if there is one, else the pods' own metrics, else our checks.
+    /// A choice is never taken back here, and a Prometheus that does not answer is waited for.
+    fn choose(&mut self, asked: Asked, round: &[(Target, Scrape)], now: Timestamp) {
         if self.chosen.is_some() || round.is_empty() {
             return;
         }
-        if round.iter().any(|(_, scrape)| matches!(scrape, Scrape::Counted(_) | Scrape::Absurd(_))) {
-            self.chosen = Some(TrafficSource::PodMetrics);
+        let any = |what: fn(&Scrape) -> bool| round.iter().any(|(_, scrape)| what(scrape));
+        if any(|scrape| matches!(scrape, Scrape::Counted(_) | Scrape::Absurd(_))) {
+            self.chosen = match asked {
+                Asked::Prometheus(dialect, _) => dialect.map(TrafficSource::Prometheus),
+                Asked::Pods | Asked::Nobody => Some(TrafficSource::PodMetrics),
+            };
             return;
         }
         self.undecided += 1;
-        let silent = round.iter().any(|(_, scrape)| matches!(scrape, Scrape::Failed(_)));
-        if self.undecided >= if silent { SILENT_ROUNDS } else { NAMELESS_ROUNDS } {
-            self.chosen = Some(TrafficSource::Probes);
+        let failed = any(|scrape| matches!(scrape, Scrape::Failed(_)));
+        match asked {
+            Asked::Prometheus(_, patience) => {
+                let missing = any(|scrape| matches!(scrape, Scrape::NotServed(_)));
+                let late = older(self.began, patience, now);
+                if !failed && self.undecided >= NAMELESS_ROUNDS && (late || !missing) {
+                    (self.provider, self.undecided) = (None, 0);
+                }
+            }
+            _ if self.undecided >= if failed { SILENT_ROUNDS } else { NAMELESS_ROUNDS } => {
+                self.chosen = Some(TrafficSource::Probes);
+            }
+            _ => {}
         }
     }
 

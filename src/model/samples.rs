@@ -63,6 +63,36 @@ pub enum TrafficSource {
     PodMetrics,
     /// Our own health checks, each a request.
     Probes,
+    /// The environment's Prometheus, by these names.
+    Prometheus(Dialect),
+}
+
+/// The names by which Prometheus knows the requests that a pod answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    /// `http_server_request_duration_seconds` of OpenTelemetry's semantic conventions, counted by the pods.
+    OpenTelemetry,
+    /// `http_requests_total` with a label `code` or `status`, counted by the pods.
+    Plain,
+    /// `istio_requests_total`, counted by the proxy beside each pod.
+    Istio,
+    /// `envoy_cluster_endpoint_rq_*` by address, counted by the proxies of Envoy Gateway.
+    EnvoyGateway,
+}
+
+impl TrafficSource {
+    /// Returns whose counts they are, for a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PodMetrics => "the pods' metrics",
+            Self::Probes => "our own probes",
+            Self::Prometheus(Dialect::OpenTelemetry) => "Prometheus (OpenTelemetry)",
+            Self::Prometheus(Dialect::Plain) => "Prometheus (http_requests_total)",
+            Self::Prometheus(Dialect::Istio) => "Prometheus (Istio)",
+            Self::Prometheus(Dialect::EnvoyGateway) => "Prometheus (Envoy Gateway)",
+        }
+    }
 }
 
 /// What was measured of one stage by one process.

@@ -15,7 +15,7 @@ use super::clock;
 use super::compose::compose;
 use super::door::Shared;
 use super::memory::Memories;
-use super::options::{identity, listen, registries, sink, ways};
+use super::options::{self, identity, listen, registries, sink};
 use super::pass::Driver;
 use super::queue::{self, Queue, Requests};
 use super::report::Reporter;
@@ -112,9 +112,9 @@ impl Daemon {
         cluster.watch(&tasks, &shutdown);
         let (waker, mut woken) = wake::pair();
         let session = rand::random::<u64>() >> 12;
-        let evidence =
-            Evidence::start(ways(&config, &client, session), waker.clone(), tasks.clone(), shutdown.clone())
-                .map_err(start("the health checks could not be set up"))?;
+        let options = options::evidence(&config, &client, session)?;
+        let evidence = Evidence::start(options, waker.clone(), tasks.clone(), shutdown.clone())
+            .map_err(start("the health checks could not be set up"))?;
         let images = Images::start(registries(&config)?, session, waker, tasks.clone(), shutdown.clone())
             .map_err(start("the registry client could not be set up"))?;
         let woken_queue = queue.clone();

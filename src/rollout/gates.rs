@@ -210,10 +210,7 @@ impl Stage<'_> {
             );
         };
         if !exceeded {
-            let source = match samples.source {
-                Some(TrafficSource::Probes) => "our own probes",
-                Some(TrafficSource::PodMetrics) | None => "the pods' metrics",
-            };
+            let source = samples.source.unwrap_or(TrafficSource::PodMetrics).name();
             let above = numbers.value.is_some_and(|value| value > limit);
             let reason = match (mine.requests, above) {
                 (0, _) => format!("no requests yet by {source}"),

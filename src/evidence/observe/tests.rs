@@ -11,9 +11,10 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::*;
+use crate::evidence::prometheus;
 use crate::evidence::wake::{self, Woken};
 use crate::model::policy::HealthCheck;
-use crate::model::samples::{CheckTally, Tally, Track, Traffic};
+use crate::model::samples::{CheckTally, Dialect, Tally, Track, Traffic, TrafficSource};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -112,15 +113,19 @@ impl World {
 
     /// Waits for a state, looking only when woken.
     async fn until(&mut self, what: impl Fn(&Samples) -> bool) -> Samples {
+        self.until_of(&self.release.clone(), what).await
+    }
+
+    async fn until_of(&mut self, release: &ReleaseKey, what: impl Fn(&Samples) -> bool) -> Samples {
         let seen = timeout(SOON, async {
             loop {
-                if let Some(samples) = self.evidence.samples(&self.release).filter(&what) {
+                if let Some(samples) = self.evidence.samples(release).filter(&what) {
                     return samples;
                 }
                 self.woken.next().await;
             }
         });
-        seen.await.unwrap_or_else(|_| panic!("still {:#?}", self.evidence.samples(&self.release)))
+        seen.await.unwrap_or_else(|_| panic!("still {:#?}", self.evidence.samples(release)))
     }
 
     async fn ended(&self) {
@@ -255,5 +260,50 @@ async fn the_same_again_changes_nothing_and_withdrawn_ends() {
     assert!(of(&samples, "1").unwrap().asked >= 2);
     world.evidence.assign(&world.release, None);
     assert_eq!(world.evidence.samples(&world.release), None);
+    world.ended().await;
+}
+
+/// A provider that takes connections and never answers.
+async fn hanging() -> (TcpListener, Arc<prometheus::Provider>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = prometheus::Options {
+        url: format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap(),
+        authorization: None,
+        ca: None,
+        headers: axum::http::HeaderMap::new(),
+        timeout: Duration::from_millis(300),
+        scrape_interval: Duration::from_secs(1),
+        dialects: vec![Dialect::Plain],
+        pod_label: "pod".into(),
+        namespace_label: String::new(),
+    };
+    (listener, Arc::new(prometheus::Provider::new(options).unwrap()))
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_delays_nobody() {
+    let (_listener, provider) = hanging().await;
+    let mut world = World::new(1).await;
+    let shared = Options { prometheus: [("slow".parse().unwrap(), provider)].into(), ..Options::new(1) };
+    let (waker, woken) = wake::pair();
+    world.evidence = Evidence::start(shared, waker, world.tracker.clone(), world.stop.clone()).unwrap();
+    world.woken = woken;
+    *lock(&world.pods[0].metrics) = Some("http_requests_total{code=\"200\"} 5\n".into());
+    for number in 0..50 {
+        let release = format!("app{number}.slow").parse().unwrap();
+        world.evidence.assign(&release, Some(world.assignment()));
+    }
+    world.assign(world.assignment());
+    let samples = world.until(|samples| samples.source.is_some()).await;
+    assert_eq!(samples.source, Some(TrafficSource::PodMetrics), "the release beside it is not touched");
+    let slow: ReleaseKey = "app7.slow".parse().unwrap();
+    let samples = world.until_of(&slow, |samples| {
+        let told =
+            matches!(&samples.candidate, Traffic::Unknown { reason } if reason.contains("no answer within"));
+        told && samples.checks.values().all(|tally| tally.passed_in_row >= 3)
+    });
+    let samples = samples.await;
+    assert_eq!(samples.source, None);
+    world.stop.cancel();
     world.ended().await;
 }

@@ -60,11 +60,11 @@ fn seen(requests: u64, errors: u64) -> Traffic {
 /// Runs rounds five seconds apart and returns what is known of candidate and stable after the last.
 fn after(pods: &[Target], rounds: &[Vec<(Target, Scrape)>]) -> (Option<TrafficSource>, Traffic, Traffic) {
     let assignment = assignment(pods);
-    let mut sheet = Sheet::new(&assignment, 1, at(0));
+    let mut sheet = Sheet::new(&assignment, 1, None, at(0));
     let mut second = 0;
     for round in rounds {
         second += 5;
-        sheet.round(round, FRESH, at(second));
+        sheet.round(Asked::Pods, round, FRESH, at(second));
     }
     // A pod was checked too, else there would be no sample of a stage that was never scraped.
     sheet.checked(&pods[0], Ok(()), true, 2, at(second));
@@ -102,11 +102,11 @@ fn another_counter_of_the_same_pod_is_another_baseline() {
 fn a_pod_that_comes_within_the_stage_counts_from_zero() {
     let (a, late) = (candidate("a"), pod("late", Track::Candidate, 3));
     let old = pod("old", Track::Candidate, -5);
-    let mut sheet = Sheet::new(&assignment(from_ref(&a)), 1, at(0));
+    let mut sheet = Sheet::new(&assignment(from_ref(&a)), 1, None, at(0));
     let all = [a.clone(), late.clone(), old.clone()];
     sheet.update(&assignment(&all));
     let round = vec![(a, counted(10, 0)), (late, counted(20, 2)), (old, counted(40, 4))];
-    sheet.round(&round, FRESH, at(5));
+    sheet.round(Asked::Pods, &round, FRESH, at(5));
     let samples = sheet.snapshot(&assignment(&all), at(5)).unwrap();
     assert_eq!(samples.candidate, seen(20, 2), "the old one had a life before the stage");
 }
@@ -114,15 +114,20 @@ fn a_pod_that_comes_within_the_stage_counts_from_zero() {
 #[test]
 fn totals_stay_when_a_pod_goes() {
     let (a, b) = (candidate("a"), candidate("b"));
-    let mut sheet = Sheet::new(&assignment(&[a.clone(), b.clone()]), 1, at(0));
+    let mut sheet = Sheet::new(&assignment(&[a.clone(), b.clone()]), 1, None, at(0));
     for (second, n) in [(5, 10), (10, 15)] {
-        sheet.round(&[(a.clone(), counted(n, 0)), (b.clone(), counted(n, 0))], FRESH, at(second));
+        sheet.round(
+            Asked::Pods,
+            &[(a.clone(), counted(n, 0)), (b.clone(), counted(n, 0))],
+            FRESH,
+            at(second),
+        );
     }
     sheet.checked(&b, Err("HTTP 500".into()), true, 2, at(10));
     let left = assignment(from_ref(&a));
     sheet.update(&left);
     sheet.checked(&b, Ok(()), true, 2, at(11));
-    sheet.round(&[(a.clone(), counted(16, 0))], FRESH, at(15));
+    sheet.round(Asked::Pods, &[(a.clone(), counted(16, 0))], FRESH, at(15));
     let samples = sheet.snapshot(&left, at(15)).unwrap();
     assert_eq!(samples.candidate, seen(11, 0));
     assert!(samples.checks.is_empty(), "a late answer does not bring a pod back");
@@ -179,16 +184,16 @@ fn the_source_is_chosen_once() {
         assert_eq!(after(&pods, &rounds).0, expected, "{rounds:?}");
     }
     let pinned = Assignment { source: probes, ..assignment(&pods) };
-    let mut sheet = Sheet::new(&pinned, 1, at(0));
-    sheet.round(&round(counted(1, 0), counted(1, 0)), FRESH, at(5));
-    assert_eq!(sheet.chosen(), probes);
+    let mut sheet = Sheet::new(&pinned, 1, None, at(0));
+    sheet.round(Asked::Pods, &round(counted(1, 0), counted(1, 0)), FRESH, at(5));
+    assert_eq!(sheet.asked(), Asked::Nobody);
 }
 
 #[test]
 fn checks_are_requests_where_nothing_else_counts() {
     let (a, b) = (candidate("a"), candidate("b"));
     let pinned = Assignment { source: Some(TrafficSource::Probes), ..assignment(&[a.clone(), b.clone()]) };
-    let mut sheet = Sheet::new(&pinned, 1, at(0));
+    let mut sheet = Sheet::new(&pinned, 1, None, at(0));
     assert_eq!(sheet.snapshot(&pinned, at(1)), None);
     sheet.checked(&a, Ok(()), true, 2, at(1));
     let reason = "not checked lately: pod b".into();
@@ -207,7 +212,7 @@ fn checks_are_requests_where_nothing_else_counts() {
 #[test]
 fn a_check_wakes_when_a_decision_may_follow() {
     let a = candidate("a");
-    let mut sheet = Sheet::new(&assignment(from_ref(&a)), 1, at(0));
+    let mut sheet = Sheet::new(&assignment(from_ref(&a)), 1, None, at(0));
     let bad = || Err("HTTP 503".to_owned());
     for (number, (result, wakes)) in [
         (Ok(()), true),
@@ -228,4 +233,63 @@ fn a_check_wakes_when_a_decision_may_follow() {
     let tally = &samples.checks["uid-a"];
     assert_eq!((tally.asked, tally.failed, tally.passed_in_row, tally.failed_in_row), (8, 2, 3, 0));
     assert_eq!(tally.last_failure.as_deref(), Some("HTTP 503"));
+}
+
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Runs rounds of a Prometheus ten seconds apart.
+fn by_prometheus(pods: &[Target], rounds: &[Vec<(Target, Scrape)>]) -> (Sheet, Samples) {
+    let assignment = assignment(pods);
+    let mut sheet = Sheet::new(&assignment, 1, Some(PATIENCE), at(0));
+    let mut second = 0;
+    for round in rounds {
+        let counted =
+            round.iter().any(|(_, scrape)| matches!(scrape, Scrape::Counted(_) | Scrape::Absurd(_)));
+        let dialect = counted.then_some(Dialect::Istio);
+        sheet.round(Asked::Prometheus(dialect, PATIENCE), round, FRESH, at(second));
+        second += 10;
+    }
+    sheet.checked(&pods[0], Ok(()), true, 2, at(second - 10));
+    let samples = sheet.snapshot(&assignment, at(second - 10)).unwrap();
+    (sheet, samples)
+}
+
+#[test]
+fn prometheus_comes_first_and_is_waited_for() {
+    let (a, s) = (candidate("a"), pod("s", Track::Stable, -60));
+    let pods = [a.clone(), s.clone()];
+    let round = |of_a: Scrape, of_s: Scrape| vec![(a.clone(), of_a), (s.clone(), of_s)];
+    let down = || Scrape::Failed("Prometheus: no answer within 5s".into());
+    let missing = || Scrape::NotServed("Prometheus does not scrape it".into());
+    let pinned = Asked::Prometheus(Some(Dialect::Istio), PATIENCE);
+    for (rounds, expected) in [
+        (vec![round(counted(1, 0), missing())], pinned),
+        (vec![round(down(), down()); 50], Asked::Prometheus(None, PATIENCE)),
+        (vec![round(missing(), missing()); 5], Asked::Prometheus(None, PATIENCE)),
+        (vec![round(missing(), missing()); 11], Asked::Pods),
+        (vec![round(Scrape::Nameless, Scrape::Nameless)], Asked::Prometheus(None, PATIENCE)),
+        (vec![round(Scrape::Nameless, Scrape::Nameless); 2], Asked::Pods),
+        (vec![round(Scrape::Nameless, down()), round(down(), counted(9, 0))], pinned),
+    ] {
+        assert_eq!(by_prometheus(&pods, &rounds).0.asked(), expected, "{rounds:?}");
+    }
+    let samples = by_prometheus(&pods, &[round(down(), down())]).1;
+    let reason = "not scraped: pod a: Prometheus: no answer within 5s".to_owned();
+    assert_eq!((samples.source, samples.candidate), (None, Traffic::Unknown { reason }));
+}
+
+#[test]
+fn what_a_young_pod_counted_before_its_first_scrape_is_the_stages() {
+    let (young, old) = (candidate("young"), pod("old", Track::Stable, -9_000));
+    let pods = [young.clone(), old.clone()];
+    let missing = || Scrape::NotServed("Prometheus does not scrape it".into());
+    let first = vec![(young.clone(), missing()), (old.clone(), missing())];
+    let then = vec![(young.clone(), counted(40, 20)), (old.clone(), counted(9_000, 3))];
+    let samples = by_prometheus(&pods, &[first.clone(), then]).1;
+    assert_eq!((samples.candidate, samples.stable), (seen(40, 20), seen(0, 0)));
+    // A pod that is not scraped is not a pod without requests.
+    let gone = vec![(young.clone(), counted(5, 0)), (old, missing())];
+    let samples = by_prometheus(&pods, &[first, gone]).1;
+    assert_eq!(samples.candidate, seen(5, 0));
+    assert!(matches!(samples.stable, Traffic::Unknown { .. }), "{:?}", samples.stable);
 }

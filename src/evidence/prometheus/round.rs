@@ -1,0 +1,200 @@
+//! One round: what Prometheus knows of the pods of both tracks at one time of its own clock, as if each pod had been looked at.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::dialect::{self, ADDRESS};
+use super::{AskError, Provider, Vector};
+use crate::evidence::exposition::{Counter, LARGEST, Reading, Status, whole};
+use crate::evidence::sheet::Scrape;
+use crate::model::duration::rough;
+use crate::model::samples::{Dialect, Tally, Target};
+
+/// Pods in one query.
+const PODS: usize = 200;
+/// Totals of proxies that are kept.
+const PROXIES: usize = 20_000;
+
+/// What a round gave.
+pub(in crate::evidence) struct Round {
+    /// The dialect that was understood.
+    pub dialect: Option<Dialect>,
+    /// One entry a pod.
+    pub scrapes: Vec<(Target, Scrape)>,
+}
+
+/// The rounds of one stage of one release.
+pub(in crate::evidence) struct Rounds {
+    provider: Arc<Provider>,
+    /// Proxies start anew and count from zero while their endpoints live on: per proxy and endpoint what was last seen, and the sum.
+    proxies: HashMap<(bool, String, String), (f64, f64)>,
+}
+
+/// Requests and failed requests of a pod, as added up so far.
+#[derive(Default)]
+struct Totals {
+    requests: f64,
+    errors: f64,
+    understood: bool,
+    absurd: Option<f64>,
+}
+
+impl Totals {
+    fn add(&mut self, counter: &Counter, status: Status, value: f64) {
+        if !(0.0..=LARGEST).contains(&value) {
+            self.absurd = Some(value);
+            return;
+        }
+        self.understood |= status != Status::Missing;
+        if status != Status::Missing || counter.unanswered {
+            self.requests += value;
+        }
+        if status == Status::Error || (status == Status::Missing && counter.unanswered) {
+            self.errors += value;
+        }
+    }
+
+    fn scrape(&self, counter: &'static Counter) -> Scrape {
+        match self.absurd.or(Some(self.requests).filter(|requests| *requests > LARGEST)) {
+            Some(value) => Scrape::Absurd(format!("Prometheus: {} counts {value}", counter.name)),
+            None if !self.understood => Scrape::Nameless,
+            None => {
+                let total = Tally { requests: whole(self.requests), errors: whole(self.errors) };
+                Scrape::Counted(Reading { counter: counter.name, total })
+            }
+        }
+    }
+}
+
+impl Rounds {
+    pub fn new(provider: Arc<Provider>) -> Self {
+        Self { provider, proxies: HashMap::new() }
+    }
+
+    pub fn stale_after(&self) -> Duration {
+        self.provider.stale_after()
+    }
+
+    /// Asks for all pods; without a dialect its provider's are tried in order, and the first with a name counts.
+    pub async fn ask(&mut self, pods: &[Target], dialect: Option<Dialect>) -> Round {
+        let mut round = Round { dialect, scrapes: Vec::new() };
+        for part in pods.chunks(PODS) {
+            match self.part(part, round.dialect).await {
+                Ok((found, scrapes)) => {
+                    round.dialect = round.dialect.or(found);
+                    round.scrapes.extend(part.iter().cloned().zip(scrapes));
+                }
+                Err(error) => {
+                    let failed = Scrape::Failed(format!("Prometheus: {}", error.clause()));
+                    round.scrapes.extend(part.iter().map(|pod| (pod.clone(), failed.clone())));
+                }
+            }
+        }
+        round
+    }
+
+    async fn part(
+        &mut self,
+        pods: &[Target],
+        dialect: Option<Dialect>,
+    ) -> Result<(Option<Dialect>, Vec<Scrape>), AskError> {
+        let wanted = dialect.map_or_else(|| self.provider.options.dialects.clone(), |dialect| vec![dialect]);
+        let mut nobody = Vec::new();
+        for dialect in wanted {
+            let (found, scrapes) = match dialect {
+                Dialect::EnvoyGateway => self.by_proxies(pods).await?,
+                _ => self.by_pods(dialect, pods).await?,
+            };
+            if found {
+                return Ok((Some(dialect), scrapes));
+            }
+            nobody = scrapes;
+        }
+        Ok((None, nobody))
+    }
+
+    async fn by_pods(&self, dialect: Dialect, pods: &[Target]) -> Result<(bool, Vec<Scrape>), AskError> {
+        let options = &self.provider.options;
+        let seen = self.provider.ask(&dialect::scraped(options, pods).to_string(), None).await?;
+        let label = options.pod_label.as_str();
+        let scraped: HashMap<&str, f64> =
+            seen.series.iter().filter_map(|one| Some((one.labels.get(label)?.as_str(), one.value))).collect();
+        if scraped.is_empty() {
+            return Ok((false, vec![self.not_scraped(); pods.len()]));
+        }
+        let query = dialect::totals(options, dialect, pods).to_string();
+        let answer = self.provider.ask(&query, seen.at).await?;
+        let counter = dialect::counter(dialect);
+        let mut totals: HashMap<&str, Totals> = HashMap::new();
+        for one in &answer.series {
+            let Some(pod) = one.labels.get(label) else { continue };
+            totals.entry(pod).or_default().add(counter, dialect::status(counter, &one.labels), one.value);
+        }
+        let found = totals.values().any(|totals| totals.understood || totals.absurd.is_some());
+        let scrape = |pod: &Target| match scraped.get(pod.name.as_str()) {
+            None => self.not_scraped(),
+            Some(last) => self.stale(*last, seen.at).unwrap_or_else(|| {
+                totals.get(pod.name.as_str()).map_or(Scrape::Nameless, |totals| totals.scrape(counter))
+            }),
+        };
+        Ok((found, pods.iter().map(scrape).collect()))
+    }
+
+    /// Envoy's proxies know a pod by its address; they count for it even before its first request.
+    async fn by_proxies(&mut self, pods: &[Target]) -> Result<(bool, Vec<Scrape>), AskError> {
+        let seen = self.provider.ask(&dialect::gateways().to_string(), None).await?;
+        let Some(last) = seen.series.first().map(|one| one.value) else {
+            return Ok((false, vec![self.not_scraped(); pods.len()]));
+        };
+        if let Some(stale) = self.stale(last, seen.at) {
+            return Ok((false, vec![stale; pods.len()]));
+        }
+        let mut totals: BTreeMap<IpAddr, Totals> = BTreeMap::new();
+        for failed in [false, true] {
+            let query = dialect::endpoints(&self.provider.options, pods, failed).to_string();
+            let answer = self.provider.ask(&query, seen.at).await?;
+            self.add_proxies(&answer, failed, &mut totals);
+        }
+        let counter = dialect::counter(Dialect::EnvoyGateway);
+        let scrape = |pod: &Target| {
+            let ip = pod.ip.parse::<IpAddr>().ok();
+            ip.and_then(|ip| totals.get(&ip)).map_or(Scrape::Nameless, |totals| totals.scrape(counter))
+        };
+        Ok((!totals.is_empty(), pods.iter().map(scrape).collect()))
+    }
+
+    fn add_proxies(&mut self, answer: &Vector, failed: bool, totals: &mut BTreeMap<IpAddr, Totals>) {
+        if self.proxies.len() > PROXIES {
+            self.proxies.clear();
+        }
+        for one in &answer.series {
+            let Some(endpoint) = one.labels.get(ADDRESS) else { continue };
+            let Some(ip) = dialect::address_of(endpoint) else { continue };
+            let total = totals.entry(ip).or_default();
+            if !(0.0..=LARGEST).contains(&one.value) {
+                total.absurd = Some(one.value);
+                continue;
+            }
+            let proxy = one.labels.get(&self.provider.options.pod_label).cloned().unwrap_or_default();
+            let known = self.proxies.entry((failed, proxy, endpoint.clone())).or_insert((0.0, 0.0));
+            known.1 += if one.value < known.0 { one.value } else { one.value - known.0 };
+            known.0 = one.value;
+            total.understood = true;
+            *(if failed { &mut total.errors } else { &mut total.requests }) += known.1;
+        }
+    }
+
+    fn not_scraped(&self) -> Scrape {
+        let label = &self.provider.options.pod_label;
+        Scrape::NotServed(format!("Prometheus does not scrape it (no `up` of 1 by the label {label})"))
+    }
+
+    /// Tells that a sample is too old, by the provider's own clock.
+    fn stale(&self, last: f64, at: Option<f64>) -> Option<Scrape> {
+        let age = Duration::try_from_secs_f64(at? - last).ok()?;
+        (age > self.provider.stale_after())
+            .then(|| Scrape::Failed(format!("Prometheus scraped it last {} ago", rough(age))))
+    }
+}
