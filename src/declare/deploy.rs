@@ -12,7 +12,8 @@ use super::workload::{port, url_path};
 use crate::model::declaration::{Probe, Tier};
 use crate::model::desired::Mode;
 use crate::model::policy::{
-    Amount, CheckKind, HealthCheck, OnLowTraffic, OnUnknown, Order, Policy, Rollback, Step, Strategy,
+    Amount, CheckKind, HealthCheck, LatencyLimit, OnLowTraffic, OnUnknown, Order, Policy, Quantile, Rollback,
+    Step, Strategy,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -245,6 +246,7 @@ fn rollback(section: &Section<'_>, tier: Tier) -> Rollback {
     Rollback {
         auto: section.flag("auto").unwrap_or(true),
         max_error_rate: Some(threshold(section, "on_error_rate", number::share).unwrap_or(0.01)),
+        max_latency: latency(&section.section("on_latency")),
         max_restarts: threshold(section, "on_restarts", number::count).unwrap_or(2),
         min_requests: section.number("min_requests", 0..=1_000_000_000).map_or(100, |found| found.value),
         window: duration("window", SECOND..=DAY, 120),
@@ -256,6 +258,15 @@ fn rollback(section: &Section<'_>, tier: Tier) -> Rollback {
     }
 }
 
+/// Reads `on_latency`; the limits in the order of their quantiles.
+fn latency(section: &Section<'_>) -> Vec<LatencyLimit> {
+    let limit = |quantile: Quantile| {
+        let most = threshold(section, quantile.name(), number::latency)?;
+        Some(LatencyLimit { quantile, most })
+    };
+    [Quantile::P50, Quantile::P95, Quantile::P99].into_iter().filter_map(limit).collect()
+}
+
 /// Reads a threshold; `>2` without quotes is YAML for a block of text and is recognised as what was meant.
 fn threshold<T>(
     section: &Section<'_>,
@@ -264,7 +275,11 @@ fn threshold<T>(
 ) -> Option<T> {
     let entry = section.entry(key)?;
     if let Value::Text(_, Style::Block) = entry.node.value {
-        let default = if key == "on_restarts" { ">2" } else { ">1%" };
+        let default = match key {
+            "on_restarts" => ">2",
+            "on_error_rate" => ">1%",
+            _ => ">500ms",
+        };
         section.add(text::block_scalar(entry.at, key, default));
         return None;
     }

@@ -1,7 +1,11 @@
 //! Quantities and thresholds: `250m`, `128Mi`, `">1%"`, `">2"`.
 
+use std::time::Duration;
+
 use super::diagnostic::Code;
 use super::section::{Complaint, cut};
+use crate::model::duration;
+use crate::model::policy::Longest;
 
 /// A quantity that Kubernetes writes as we do, so that what the server echoes equals what was applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,10 +124,39 @@ pub(super) fn share(text: &str) -> Result<f64, Complaint> {
         let what = format!("{:?} can mean {number} % or all requests", cut(text));
         return Err(Complaint(Code::Threshold, what, format!("write \">{number}%\"")));
     }
+    if share == 0.0 {
+        let what = format!("{:?} would take a version back for one failing request", cut(text));
+        return Err(wrong(what));
+    }
     if (0.0..=1.0).contains(&share) {
         return Ok(share);
     }
     Err(wrong(format!("{:?} is outside 0 % to 100 %", cut(text))))
+}
+
+/// Parses how long requests may take: `">500ms"`, `"2s"`, or as a multiple of stable's, `">1.5x"`.
+pub(super) fn latency(text: &str) -> Result<Longest, Complaint> {
+    let wrong = |what: String| {
+        Complaint(
+            Code::Threshold,
+            what,
+            "write for example \">500ms\", or \">1.5x\" for 1.5 times stable's".to_owned(),
+        )
+    };
+    let number = text.strip_prefix('>').unwrap_or(text).trim_start_matches('=').trim();
+    if let Some(times) = number.strip_suffix('x') {
+        let plain = times.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let times = times.parse::<f64>().ok().filter(|_| plain);
+        return match times {
+            Some(times) if times > 1.0 && times <= 100.0 => Ok(Longest::TimesStable(times)),
+            _ => Err(wrong(format!("{:?} is no multiple of stable's above 1x, to 100x", cut(text)))),
+        };
+    }
+    let time = duration::parse(number).map_err(|error| wrong(error.to_string()))?;
+    if (Duration::from_millis(1)..=Duration::from_hours(1)).contains(&time) {
+        return Ok(Longest::Time(time));
+    }
+    Err(wrong(format!("{:?} is outside 1ms to 1h", cut(text))))
 }
 
 /// Parses how many times something may happen: `">2"` and `2` allow two, `">=2"` allows one.
@@ -186,18 +219,33 @@ mod tests {
             ("0.01", 0.01),
             (">0.1%", 0.001),
             ("> 0.5", 0.5),
-            ("0", 0.0),
             (">100%", 1.0),
         ] {
             let read = share(text).ok().unwrap();
             assert!((read - limit).abs() < 1e-12, "{text}: {read}");
         }
-        for bad in ["", ">", "%", "<1%", "1", "5", ">101%", "1%%", ">>1%", "nan", "inf", "1e-2", "-1%", "a%"]
-        {
+        for bad in [
+            "", "0", "0%", ">0.0%", ">", "%", "<1%", "1", "5", ">101%", "1%%", ">>1%", "nan", "inf", "1e-2",
+            "-1%", "a%",
+        ] {
             assert!(share(bad).is_err(), "{bad}");
         }
         for (text, allowed) in [(">2", 2), ("2", 2), (">=2", 1), ("> 0", 0), (">=1", 0)] {
             assert_eq!(count(text).ok(), Some(allowed), "{text}");
+        }
+        for (text, limit) in [
+            (">500ms", Longest::Time(Duration::from_millis(500))),
+            (">= 2s", Longest::Time(Duration::from_secs(2))),
+            ("1m", Longest::Time(Duration::from_mins(1))),
+            (">1.5x", Longest::TimesStable(1.5)),
+            ("2x", Longest::TimesStable(2.0)),
+        ] {
+            assert_eq!(latency(text).ok(), Some(limit), "{text}");
+        }
+        for bad in
+            ["", ">", "0", ">0ms", "500", ">1x", ">0x", "1e3x", "infx", "101x", "2h", "<5s", ">>5s", "x"]
+        {
+            assert!(latency(bad).is_err(), "{bad}");
         }
         for bad in ["", ">", ">=0", "1.5", "-1", "<2", "9999"] {
             assert!(count(bad).is_err(), "{bad}");

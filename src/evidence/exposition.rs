@@ -149,9 +149,21 @@ fn count(value: &str) -> Option<f64> {
     value.parse().ok().filter(|value: &f64| (0.0..=LARGEST).contains(value))
 }
 
-/// Splits what follows a name, `{labels} value [timestamp] [# exemplar]`, into the status and the value's text.
+/// Splits what follows a name into the status and the value's text.
 fn sample<'a>(counter: &Counter, rest: &'a str) -> Option<(Status, &'a str)> {
     let mut found: [Status; 2] = [Status::Missing; 2];
+    let value = labelled(rest, |name, value| {
+        for (label, place) in counter.labels.iter().zip(&mut found) {
+            if *label == name {
+                *place = status(value);
+            }
+        }
+    })?;
+    Some((found.into_iter().find(|status| *status != Status::Missing).unwrap_or(Status::Missing), value))
+}
+
+/// Reads what follows a name, `{labels} value [timestamp] [# exemplar]`: tells each label, and returns the value's text.
+pub(super) fn labelled(rest: &str, mut each: impl FnMut(&str, &str)) -> Option<&str> {
     let mut rest = rest.trim_start();
     if let Some(inside) = rest.strip_prefix('{') {
         rest = inside.trim_start();
@@ -160,11 +172,7 @@ fn sample<'a>(counter: &Counter, rest: &'a str) -> Option<(Status, &'a str)> {
             seen += 1;
             let (name, after) = rest.split_once('=')?;
             let (value, after) = quoted(after.trim_start())?;
-            for (label, place) in counter.labels.iter().zip(&mut found) {
-                if *label == name.trim() {
-                    *place = status(&value);
-                }
-            }
+            each(name.trim(), &value);
             let after = after.trim_start();
             rest = match after.strip_prefix(',') {
                 Some(next) => next.trim_start(),
@@ -177,8 +185,7 @@ fn sample<'a>(counter: &Counter, rest: &'a str) -> Option<(Status, &'a str)> {
         }
         rest = rest.strip_prefix('}')?;
     }
-    let value = rest.split_ascii_whitespace().next()?;
-    Some((found.into_iter().find(|status| *status != Status::Missing).unwrap_or(Status::Missing), value))
+    rest.split_ascii_whitespace().next()
 }
 
 /// Reads a quoted label value with its escapes, and returns what follows it.

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+mod buckets;
 mod challenge;
 pub mod check;
 pub mod dial;
@@ -27,6 +28,7 @@ pub mod observe;
 pub mod prometheus;
 pub mod registry;
 mod sheet;
+mod timings;
 pub mod wake;
 
 /// The one place in this room that reads the wall clock; intervals are tokio's.

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info_span};
 
-use super::check::check;
+use super::check::{CheckError, check};
 use super::dial::{Dialer, Way};
 use super::prometheus::Provider;
 use super::sheet::Sheet;
@@ -177,7 +177,7 @@ impl Evidence {
         });
         let stop = self.shared.cancel.child_token();
         let (feed, newest) = watch::channel(Arc::clone(&assignment));
-        if assignment.traffic {
+        if assignment.traffic || assignment.latency.is_some() {
             job.spawn(&stop, Arc::clone(&job).count_traffic(newest));
         }
         let empty = Arc::new(Assignment { pods: Vec::new(), ..(*assignment).clone() });
@@ -193,9 +193,9 @@ fn same_stage(old: &Assignment, new: &Assignment) -> bool {
 
 /// Whether only pods, or the pinned source, differ: the running tasks serve both.
 fn same_way(old: &Assignment, new: &Assignment) -> bool {
-    let Assignment { rollout, stage, health, traffic, source: _, metrics_port, pods: _ } = new;
+    let Assignment { rollout, stage, health, traffic, latency, source: _, metrics_port, pods: _ } = new;
     (old.rollout, old.stage, old.traffic, old.metrics_port) == (*rollout, *stage, *traffic, *metrics_port)
-        && old.health == *health
+        && (&old.health, &old.latency) == (health, latency)
 }
 
 impl Book {
@@ -252,13 +252,20 @@ impl Job {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let result = {
+            let (result, took) = {
                 let Ok(_own) = self.checks.acquire().await else { return };
                 let Ok(_shared) = self.shared.checks.acquire().await else { return };
-                check(&self.shared.dialer, &self.way, &pod, health).await
+                let began = Instant::now();
+                (check(&self.shared.dialer, &self.way, &pod, health).await, began.elapsed())
             };
+            let answered = asked && !matches!(result, Err(CheckError::Dial(_)));
             let result = result.map_err(|error| error.clause());
-            let due = lock(&self.sheet).checked(&pod, result, asked, health.success_threshold, wall());
+            let mut sheet = lock(&self.sheet);
+            if answered {
+                sheet.took(&pod, took);
+            }
+            let due = sheet.checked(&pod, result, asked, health.success_threshold, wall());
+            drop(sheet);
             if due {
                 self.shared.waker.wake(&self.release);
             }

@@ -7,16 +7,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::exposition::Reading;
+use super::timings::{Look, Timings};
 use crate::model::policy::CheckKind;
 use crate::model::samples::{
     Assignment, CheckTally, Dialect, Samples, Tally, Target, Track, Traffic, TrafficSource, blind_after,
 };
 
-/// Rounds in which every pod said that it counts nothing, before the checks are taken as the source. One is too few: many client
-/// libraries show a counter only after its first request.
-const NAMELESS_ROUNDS: u32 = 2;
-/// The same while some pods give no answer at all.
-const SILENT_ROUNDS: u32 = 5;
 /// Counters of pods that are gone are kept up to here, so that a pod that comes back is not counted twice.
 const COUNTERS_KEPT: usize = 4_096;
 
@@ -78,6 +74,7 @@ pub(super) struct Sheet {
     last_at: Option<Timestamp>,
     checks: BTreeMap<String, CheckTally>,
     counters: BTreeMap<String, Counter>,
+    timings: Option<Timings>,
     candidate: Side,
     stable: Side,
 }
@@ -116,6 +113,7 @@ impl Sheet {
             last_at: None,
             checks: BTreeMap::new(),
             counters: BTreeMap::new(),
+            timings: Timings::new(assignment),
             candidate: side(),
             stable: side(),
         }
@@ -129,18 +127,6 @@ impl Sheet {
         self.checks.retain(|uid, _| present.contains(uid));
         if self.counters.len() > COUNTERS_KEPT {
             self.counters.retain(|uid, _| present.contains(uid));
-        }
-    }
-
-    /// Returns who is to be asked next.
-    pub(super) fn asked(&self) -> Asked {
-        match (self.chosen, self.provider) {
-            (Some(TrafficSource::Probes), _) => Asked::Nobody,
-            (Some(TrafficSource::Prometheus(dialect)), patience) => {
-                Asked::Prometheus(Some(dialect), patience.unwrap_or_default())
-            }
-            (None, Some(patience)) => Asked::Prometheus(None, patience),
-            (Some(TrafficSource::PodMetrics) | None, _) => Asked::Pods,
         }
     }
 
@@ -197,6 +183,25 @@ impl Sheet {
             }
         }
         !known || failed || recovered || tally.passed_in_row == enough
+    }
+
+    /// Notes how long a check took that was answered.
+    pub(super) fn took(&mut self, pod: &Target, took: Duration) {
+        if let Some(timings) = self.timings.as_mut().filter(|_| self.present.contains(&pod.uid)) {
+            timings.took(pod.track, took.as_secs_f64());
+        }
+    }
+
+    /// Notes the durations of a round, before [`Self::round`] notes its counts.
+    pub(super) fn timed(&mut self, looks: &[(Target, Look)]) {
+        let (first, began, counters) = (&self.first, self.began, &self.counters);
+        let anew = |pod: &Target| match counters.get(&pod.uid) {
+            None => !first.contains(&pod.uid) && pod.ready_since >= began,
+            Some(known) => known.name.is_none(),
+        };
+        if let Some(timings) = self.timings.as_mut() {
+            timings.round(looks, anew);
+        }
     }
 
     /// Notes one round of looks at all pods; a pod whose newest answer is not older than `fresh` still counts as seen.
@@ -265,49 +270,6 @@ impl Sheet {
         side.counted = side.counted.plus(delta);
     }
 
-    /// A pod that Prometheus has not scraped yet has counted nothing that is known of, unless it is older than a scrape can be late:
-    /// what it counts until the first scrape is then the stage's.
-    fn not_scraped_yet(&mut self, pod: &Target, now: Timestamp) {
-        let patience = self.provider.unwrap_or_default();
-        let young = pod.ready_since >= self.began.checked_sub(patience).unwrap_or(self.began);
-        if young && !self.counters.contains_key(&pod.uid) {
-            let long_ago = now.checked_sub(patience * 10).unwrap_or(now);
-            let nothing = Counter { name: None, last: Tally::default(), seen_at: long_ago };
-            self.counters.insert(pod.uid.clone(), nothing);
-        }
-    }
-
-    /// A source applies if one of its names exists at any pod: Prometheus if there is one, else the pods' own metrics, else our checks.
-    /// A choice is never taken back here, and a Prometheus that does not answer is waited for.
-    fn choose(&mut self, asked: Asked, round: &[(Target, Scrape)], now: Timestamp) {
-        if self.chosen.is_some() || round.is_empty() {
-            return;
-        }
-        let any = |what: fn(&Scrape) -> bool| round.iter().any(|(_, scrape)| what(scrape));
-        if any(|scrape| matches!(scrape, Scrape::Counted(_) | Scrape::Absurd(_))) {
-            self.chosen = match asked {
-                Asked::Prometheus(dialect, _) => dialect.map(TrafficSource::Prometheus),
-                Asked::Pods | Asked::Nobody => Some(TrafficSource::PodMetrics),
-            };
-            return;
-        }
-        self.undecided += 1;
-        let failed = any(|scrape| matches!(scrape, Scrape::Failed(_)));
-        match asked {
-            Asked::Prometheus(_, patience) => {
-                let missing = any(|scrape| matches!(scrape, Scrape::NotServed(_)));
-                let late = older(self.began, patience, now);
-                if !failed && self.undecided >= NAMELESS_ROUNDS && (late || !missing) {
-                    (self.provider, self.undecided) = (None, 0);
-                }
-            }
-            _ if self.undecided >= if failed { SILENT_ROUNDS } else { NAMELESS_ROUNDS } => {
-                self.chosen = Some(TrafficSource::Probes);
-            }
-            _ => {}
-        }
-    }
-
     fn seen(&self, round: &[(Target, Scrape)], track: Track, fresh: Duration, now: Timestamp) -> Traffic {
         let pods: Vec<_> = round.iter().filter(|(pod, _)| pod.track == track).collect();
         if pods.is_empty() {
@@ -336,6 +298,11 @@ impl Sheet {
             Some(TrafficSource::Probes) => self.probed(assignment, track, side.probes, now),
             _ => side.traffic.clone(),
         };
+        let checked = |track| match self.probed(assignment, track, Tally::default(), now) {
+            Traffic::Seen(_) => None,
+            Traffic::Unknown { reason } => Some(reason),
+        };
+        let by_checks = self.chosen == Some(TrafficSource::Probes);
         Some(Samples {
             rollout: self.rollout,
             stage: self.stage,
@@ -345,6 +312,7 @@ impl Sheet {
             source: self.chosen,
             candidate: traffic(Track::Candidate, &self.candidate),
             stable: traffic(Track::Stable, &self.stable),
+            latency: self.timings.as_ref().map(|timings| timings.snapshot(by_checks, checked)),
         })
     }
 
@@ -372,5 +340,8 @@ fn older(at: Timestamp, span: Duration, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(at)).is_ok_and(|age| age > span)
 }
 
+mod choice;
+#[cfg(test)]
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;

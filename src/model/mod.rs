@@ -8,6 +8,7 @@ pub mod command;
 pub mod declaration;
 pub mod desired;
 pub mod duration;
+pub mod histogram;
 pub mod image;
 pub mod name;
 pub mod object;

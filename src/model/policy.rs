@@ -183,6 +183,57 @@ pub enum OnUnknown {
     Continue,
 }
 
+/// A share of requests, the fastest ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantile {
+    /// Half of them.
+    P50,
+    /// 95 of 100.
+    P95,
+    /// 99 of 100.
+    P99,
+}
+
+impl Quantile {
+    /// Returns the word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::P95 => "p95",
+            Self::P99 => "p99",
+        }
+    }
+
+    /// Returns the share, 0 to 1.
+    pub fn share(self) -> f64 {
+        match self {
+            Self::P50 => 0.5,
+            Self::P95 => 0.95,
+            Self::P99 => 0.99,
+        }
+    }
+}
+
+/// How long a share of requests may take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LatencyLimit {
+    /// The share.
+    pub quantile: Quantile,
+    /// How long.
+    pub most: Longest,
+}
+
+/// How long requests may take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Longest {
+    /// So long, 1ms to 1h.
+    Time(#[serde(with = "duration")] Duration),
+    /// So many times as long as stable's, above 1 to 100.
+    TimesStable(f64),
+}
+
 /// When a rollout is taken back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rollback {
@@ -191,6 +242,9 @@ pub struct Rollback {
     /// The highest share of failing requests, 0 to 1; `None`: not gated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_error_rate: Option<f64>,
+    /// How long requests may take; empty: not gated.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub max_latency: Vec<LatencyLimit>,
     /// Crashes or out-of-memory kills of one candidate pod that are still accepted; one more fails.
     pub max_restarts: u32,
     /// Requests below which a step's traffic proves nothing.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::change::{Changes, Revision};
 use super::desired::Identity;
 use super::duration;
+use super::histogram::Histogram;
 use super::image::{Image, ImageRequest};
 use super::policy::Policy;
 use super::samples::{Tally, TrafficSource};
@@ -164,6 +165,9 @@ pub struct StageState {
     /// Stable's total of this session when last stored.
     #[serde(default)]
     pub last_stable: Tally,
+    /// How long requests took, in earlier sessions and in this one, where that is gated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Box<StageLatency>>,
     /// The newest verdicts, by gate name.
     #[serde(default)]
     pub verdicts: BTreeMap<String, Verdict>,
@@ -173,6 +177,23 @@ pub struct StageState {
     /// When the tallies were last stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_at: Option<Timestamp>,
+}
+
+/// The durations of a stage's requests, as its totals are kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageLatency {
+    /// The candidate's of earlier sessions.
+    #[serde(default)]
+    pub base_candidate: Histogram,
+    /// Stable's of earlier sessions.
+    #[serde(default)]
+    pub base_stable: Histogram,
+    /// The candidate's of this session when last stored.
+    #[serde(default)]
+    pub last_candidate: Histogram,
+    /// Stable's of this session when last stored.
+    #[serde(default)]
+    pub last_stable: Histogram,
 }
 
 /// One attempt to take a release from its stable version to a candidate. Each flag is one fact that a later pass has seen done.

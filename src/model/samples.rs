@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::histogram::Histogram;
 use super::policy::HealthCheck;
 
 /// Which of the two sets of pods.
@@ -30,6 +31,8 @@ pub struct Assignment {
     pub health: HealthCheck,
     /// Whether traffic is to be measured at all.
     pub traffic: bool,
+    /// Whether durations of requests are to be measured, and the bounds, in seconds, that are asked about.
+    pub latency: Option<Vec<f64>>,
     /// Where the traffic numbers come from, once a choice was made: pinned for the rollout.
     pub source: Option<TrafficSource>,
     /// The port whose `/metrics` is read.
@@ -114,6 +117,31 @@ pub struct Samples {
     pub candidate: Traffic,
     /// Requests that stable pods answered, over the same time.
     pub stable: Traffic,
+    /// How long requests took, where that was asked.
+    pub latency: Option<Latencies>,
+}
+
+/// How long the requests of both tracks took since the stage began.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Latencies {
+    /// Only our own health checks tell: nobody else measures.
+    pub probes: bool,
+    /// The candidate's.
+    pub candidate: Latency,
+    /// Stable's.
+    pub stable: Latency,
+}
+
+/// What is known of a track's durations.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Latency {
+    /// Nothing is known; the reason is one clause.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+    /// Every pod of the track was seen in the newest round.
+    Seen(Histogram),
 }
 
 /// The health checks of one pod.

@@ -17,6 +17,8 @@ pub enum Gate {
     HealthCheck,
     /// The share of failing requests.
     ErrorRate,
+    /// How long requests take.
+    Latency,
     /// A deadline of ours.
     Deadline,
     /// The image and its registry.
@@ -36,6 +38,7 @@ impl Gate {
             Self::PodState => "pod_state",
             Self::HealthCheck => "health_check",
             Self::ErrorRate => "error_rate",
+            Self::Latency => "latency",
             Self::Deadline => "deadline",
             Self::Image => "image",
             Self::Command => "command",
@@ -48,7 +51,7 @@ impl Gate {
 /// The numbers behind a verdict, where there are any.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Numbers {
-    /// What was measured, in the gate's unit (a share for error rates, a count for restarts and checks).
+    /// What was measured, in the gate's unit (a share for error rates, seconds for latency, a count for restarts and checks).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
     /// What is allowed, in the same unit.
@@ -124,11 +127,12 @@ impl Verdict {
 }
 
 fn number(gate: Gate, value: f64) -> String {
-    if gate == Gate::ErrorRate {
-        let percent = value * 100.0;
-        format!("{percent:.2} %")
-    } else {
-        format!("{value}")
+    match gate {
+        Gate::ErrorRate => format!("{:.2} %", value * 100.0),
+        // In seconds.
+        Gate::Latency if value < 10.0 => format!("{:.0} ms", value * 1_000.0),
+        Gate::Latency => format!("{value:.1} s"),
+        _ => format!("{value}"),
     }
 }
 

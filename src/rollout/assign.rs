@@ -6,9 +6,9 @@ use super::view::View;
 use crate::model::name::Namespace;
 use crate::model::object::Manifest;
 use crate::model::observed::{Known, Observed, PodView};
-use crate::model::policy::CheckKind;
+use crate::model::policy::{CheckKind, LatencyLimit, Longest};
 use crate::model::record::Record;
-use crate::model::rollout::Phase;
+use crate::model::rollout::{Phase, Rollout};
 use crate::model::samples::{Assignment, Target, Track};
 
 /// Returns the assignment of a record's running stage; none where nothing is to be measured.
@@ -21,7 +21,8 @@ pub fn assignment(
     let rollout = record.rollout.as_ref()?;
     let measured = matches!(rollout.phase, Phase::Progressing | Phase::Promoting | Phase::Baking);
     let traffic = rollout.policy.rollback.max_error_rate.is_some();
-    if !measured || (rollout.policy.health.kind == CheckKind::None && !traffic) {
+    let latency = latency(rollout);
+    if !measured || (rollout.policy.health.kind == CheckKind::None && !traffic && latency.is_none()) {
         return None;
     }
     let (candidate, stable) = tracks(rollout, view);
@@ -49,10 +50,21 @@ pub fn assignment(
         stage: rollout.stage.number,
         health: rollout.policy.health.clone(),
         traffic,
+        latency,
         source: rollout.traffic_source,
         metrics_port: port.unwrap_or(rollout.policy.health.port),
         pods,
     })
+}
+
+/// Returns the bounds that limits of latency ask about; none where latency is not gated.
+fn latency(rollout: &Rollout) -> Option<Vec<f64>> {
+    let limits = &rollout.policy.rollback.max_latency;
+    let bound = |limit: &LatencyLimit| match limit.most {
+        Longest::Time(time) => Some(time.as_secs_f64()),
+        Longest::TimesStable(_) => None,
+    };
+    (!limits.is_empty()).then(|| limits.iter().filter_map(bound).collect())
 }
 
 fn container_port(manifest: &Manifest) -> Option<u16> {

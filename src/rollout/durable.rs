@@ -43,11 +43,13 @@ fn durable(record: &Record) -> Record {
             base_stable,
             last_candidate,
             last_stable,
+            latency,
             ..
         } = stage;
         *credited = Duration::ZERO;
         *credited_to = None;
         *session = 0;
+        *latency = None;
         for tally in [base_candidate, base_stable, last_candidate, last_stable] {
             *tally = Tally::default();
         }

@@ -103,7 +103,9 @@ impl<'a> Machine<'a> {
         Stage {
             policy: &rollout.policy,
             max_error_rate: rollout.policy.rollback.max_error_rate.filter(|_| observed),
+            max_latency: if observed { &rollout.policy.rollback.max_latency } else { &[] },
             state: &rollout.stage,
+            session: self.input.session,
             rollout: rollout.number,
             candidate: &candidate,
             stable: &stable,

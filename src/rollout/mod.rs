@@ -32,6 +32,7 @@ mod promote;
 mod rebuild;
 pub mod size;
 pub mod statistics;
+pub mod statistics_latency;
 #[cfg(test)]
 pub(crate) mod tests;
 mod undo;

@@ -99,6 +99,7 @@ impl Machine<'_> {
         }
         stage.last_candidate = evaluation.candidate.since(stage.base_candidate);
         stage.last_stable = evaluation.stable.since(stage.base_stable);
+        stage.latency = evaluation.latency.clone().map(Box::new).or(stage.latency.take());
         // A longer gap between two looks is a blind spell.
         let most = blind_after(&health).max(health.interval * 2);
         // Where the team goes on without what cannot be measured, time counts without it too.
@@ -169,6 +170,10 @@ impl Machine<'_> {
         if people::wait(rollout).pause.is_zero() {
             return Some(best_verdict(evaluation));
         }
+        if evaluation.doubt.is_some() {
+            self.wake_at(self.input.now);
+            return None;
+        }
         match gates::traffic(&rollout.policy, evaluation.candidate) {
             Traffics::Enough => Some(best_verdict(evaluation)),
             Traffics::LowPass(verdict) => Some(verdict),
@@ -228,6 +233,9 @@ impl Machine<'_> {
     pub fn weigh_traffic(&mut self, rollout: &Rollout, pause: Duration, evaluation: &mut Evaluation) -> bool {
         if pause.is_zero() || rollout.stage.credited < pause {
             return false;
+        }
+        if let Some(doubt) = evaluation.doubt.take() {
+            evaluation.verdicts.insert(doubt.gate.name(), doubt);
         }
         match gates::traffic(&rollout.policy, evaluation.candidate) {
             Traffics::Enough => {}

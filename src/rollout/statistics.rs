@@ -112,6 +112,11 @@ pub fn lower_bound(errors: u64, requests: u64) -> Option<f64> {
 /// Tells whether the true error rate is above `limit` (0 to 1), wrong at most once in 1/[`ALPHA`] rollouts however often it is asked.
 /// With a limit of 0 any error exceeds it, a limit of 1 is never exceeded. `None`: more errors than requests, or no usable limit.
 pub fn exceeds(tally: Tally, limit: f64) -> Option<bool> {
+    exceeds_at(tally, limit, ALPHA)
+}
+
+/// As [`exceeds`], wrong at most once in 1/`alpha` rollouts: for one of several questions that share one [`ALPHA`].
+pub fn exceeds_at(tally: Tally, limit: f64, alpha: f64) -> Option<bool> {
     let tally = sane(tally)?;
     if !(0.0..=1.0).contains(&limit) {
         return None;
@@ -119,7 +124,7 @@ pub fn exceeds(tally: Tally, limit: f64) -> Option<bool> {
     if tally.errors == 0 || rate(tally) <= limit {
         return Some(false);
     }
-    Some(ln_average(tally) - ln_likelihood(tally, limit) >= -ALPHA.ln())
+    Some(ln_average(tally) - ln_likelihood(tally, limit) >= -alpha.ln())
 }
 
 /// Tells whether the candidate's true error rate is above stable's, with the same guarantee as [`exceeds`]. Without requests on

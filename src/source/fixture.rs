@@ -274,6 +274,7 @@ fn desired(request: &RenderRequest, text: &str, environment: &str) -> Desired {
     let rollback = Rollback {
         auto: true,
         max_error_rate: None,
+        max_latency: Vec::new(),
         max_restarts: 2,
         min_requests: 1,
         window: second,

@@ -177,9 +177,8 @@ pub(super) struct Rollback {
     pub(super) auto: Option<bool>,
     /// The highest share of failing requests. Default ">1%".
     pub(super) on_error_rate: Option<Threshold>,
-    /// Latency limits.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) on_latency: Option<Loose>,
+    /// How long requests may take. Default: not gated.
+    pub(super) on_latency: Option<Latency>,
     /// Restarts of one pod. Default ">2".
     pub(super) on_restarts: Option<Threshold>,
     /// Fewer requests at a step's end are low traffic. Default 100.
@@ -199,6 +198,18 @@ pub(super) struct Rollback {
     pub(super) history: Option<u32>,
     /// How Git is told; only `status` is enforced.
     pub(super) git: Option<GitAnswer>,
+}
+
+/// Limits: ">500ms", or ">1.5x" for 1.5 times stable's.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Latency {
+    /// Half of the requests.
+    pub(super) p50: Option<String>,
+    /// 95 of 100 requests.
+    pub(super) p95: Option<String>,
+    /// 99 of 100 requests.
+    pub(super) p99: Option<String>,
 }
 
 #[derive(JsonSchema)]

@@ -101,6 +101,7 @@ impl World {
                 initial_delay: Duration::ZERO,
             },
             traffic: true,
+            latency: None,
             source: None,
             metrics_port: self.port,
             pods: self.targets.clone(),

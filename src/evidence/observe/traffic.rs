@@ -12,7 +12,8 @@ use crate::evidence::dial::{Ask, DialError};
 use crate::evidence::exposition::{self, ExpositionError};
 use crate::evidence::prometheus::Rounds;
 use crate::evidence::sheet::{Asked, Scrape};
-use crate::evidence::{lock, wall};
+use crate::evidence::timings::Look;
+use crate::evidence::{buckets, lock, wall};
 use crate::model::samples::{Assignment, Target};
 
 const ACCEPT: &str = "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;q=0.5, */*;q=0.1";
@@ -39,14 +40,19 @@ impl Job {
                 }
                 Asked::Pods => {
                     let scrapes = assignment.pods.iter().map(|pod| self.scrape(&assignment, pod));
-                    let round = join_all(scrapes).await;
-                    lock(&self.sheet).round(Asked::Pods, &round, period * 2, wall());
+                    let (round, looks): (Vec<_>, Vec<_>) = join_all(scrapes).await.into_iter().unzip();
+                    let mut sheet = lock(&self.sheet);
+                    sheet.timed(&looks);
+                    sheet.round(Asked::Pods, &round, period * 2, wall());
                 }
                 Asked::Prometheus(dialect, patience) => match rounds.as_mut() {
                     Some(rounds) => {
-                        let round = rounds.ask(&assignment.pods, dialect).await;
+                        let durations = assignment.latency.is_some();
+                        let round = rounds.ask(&assignment.pods, dialect, durations).await;
                         let asked = Asked::Prometheus(round.dialect, patience);
-                        lock(&self.sheet).round(asked, &round.scrapes, rounds.stale_after(), wall());
+                        let mut sheet = lock(&self.sheet);
+                        sheet.timed(&round.looks);
+                        sheet.round(asked, &round.scrapes, rounds.stale_after(), wall());
                     }
                     None => self.without_provider(asked, &assignment),
                 },
@@ -63,7 +69,7 @@ impl Job {
         lock(&self.sheet).round(asked, &round, Duration::ZERO, wall());
     }
 
-    async fn scrape(&self, assignment: &Assignment, pod: &Target) -> (Target, Scrape) {
+    async fn scrape(&self, assignment: &Assignment, pod: &Target) -> ((Target, Scrape), (Target, Look)) {
         let deadline = assignment.health.timeout.clamp(SHORTEST_ROUND, LONGEST_SCRAPE);
         let ask = Ask {
             port: assignment.metrics_port,
@@ -77,10 +83,12 @@ impl Job {
             let own = self.scrapes.acquire().await;
             let shared = self.shared.scrapes.acquire().await;
             if own.is_err() || shared.is_err() {
-                return (pod.clone(), Scrape::Failed("measuring has ended".to_owned()));
+                let why = "measuring has ended".to_owned();
+                return ((pod.clone(), Scrape::Failed(why.clone())), (pod.clone(), Look::Unknown(why)));
             }
             self.shared.dialer.get(&self.way, pod, ask).await
         };
+        let look = durations(assignment, reply.as_ref().ok().map(|reply| &reply.body));
         let scrape = match reply {
             Ok(reply) if reply.status != 200 => Scrape::NotServed(format!("HTTP {}", reply.status)),
             Ok(reply) if !reply.whole => Scrape::Failed(ExpositionError::TooLarge.to_string()),
@@ -93,6 +101,23 @@ impl Job {
             Err(error @ DialError::Refused) => Scrape::NotServed(error.clause()),
             Err(error) => Scrape::Failed(error.clause()),
         };
-        (pod.clone(), scrape)
+        let look = match (&scrape, look) {
+            (Scrape::Counted(_), Some(look)) => look,
+            (Scrape::Counted(reading), None) => Look::Bare(reading.total.requests > 0),
+            (Scrape::Nameless, _) => Look::Bare(false),
+            (Scrape::NotServed(why) | Scrape::Absurd(why) | Scrape::Failed(why), _) => {
+                Look::Unknown(why.clone())
+            }
+        };
+        ((pod.clone(), scrape), (pod.clone(), look))
     }
+}
+
+/// Reads the durations out of a page; none where they are not asked or not there.
+fn durations(assignment: &Assignment, body: Option<&bytes::Bytes>) -> Option<Look> {
+    assignment.latency.as_ref()?;
+    Some(match buckets::read(body?) {
+        Ok(found) => Look::Seen(found?),
+        Err(clause) => Look::Unknown(clause),
+    })
 }

@@ -62,17 +62,34 @@ fn of_pods(options: &Options, pods: &[Target]) -> Vec<Matcher> {
     matchers
 }
 
-/// Asks for the totals of a counter by pod and status. Istio counts at both ends; the pods' own end is the one that knows them.
-pub(super) fn totals(options: &Options, dialect: Dialect, pods: &[Target]) -> Expr {
-    let counter = counter(dialect);
+/// Istio counts at both ends; the pods' own end is the one that knows them.
+fn matchers(options: &Options, dialect: Dialect, pods: &[Target]) -> Vec<Matcher> {
     let mut matchers = of_pods(options, pods);
     if dialect == Dialect::Istio {
         matchers.push(Matcher::Is("reporter".to_owned(), "destination".to_owned()));
     }
+    matchers
+}
+
+/// Asks for the totals of a counter by pod and status.
+pub(super) fn totals(options: &Options, dialect: Dialect, pods: &[Target]) -> Expr {
+    let counter = counter(dialect);
     let mut labels = vec![options.pod_label.clone()];
     labels.extend(counter.labels.iter().map(|label| (*label).to_owned()));
     labels.dedup();
-    summed(labels, Expr::Select(counter.name, matchers))
+    summed(labels, Expr::Select(counter.name, matchers(options, dialect, pods)))
+}
+
+/// Asks for the durations of requests by pod and bound, and gives what turns a bound into seconds. `None`: nobody measures them.
+pub(super) fn durations(options: &Options, dialect: Dialect, pods: &[Target]) -> Option<(Expr, f64)> {
+    let (name, scale) = match dialect {
+        Dialect::OpenTelemetry => ("http_server_request_duration_seconds_bucket", 1.0),
+        Dialect::Plain => ("http_request_duration_seconds_bucket", 1.0),
+        Dialect::Istio => ("istio_request_duration_milliseconds_bucket", 0.001),
+        Dialect::EnvoyGateway => return None,
+    };
+    let select = Expr::Select(name, matchers(options, dialect, pods));
+    Some((summed(vec![options.pod_label.clone(), "le".to_owned()], select), scale))
 }
 
 fn summed(labels: Vec<String>, select: Expr) -> Expr {

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use super::dialect::{self, ADDRESS};
 use super::{AskError, Provider, Vector};
+use crate::evidence::buckets::Buckets;
 use crate::evidence::exposition::{Counter, LARGEST, Reading, Status, whole};
 use crate::evidence::sheet::Scrape;
+use crate::evidence::timings::Look;
 use crate::model::duration::rough;
+use crate::model::histogram::Histogram;
 use crate::model::samples::{Dialect, Tally, Target};
 
 /// Pods in one query.
@@ -23,6 +26,8 @@ pub(in crate::evidence) struct Round {
     pub dialect: Option<Dialect>,
     /// One entry a pod.
     pub scrapes: Vec<(Target, Scrape)>,
+    /// One entry a pod, where durations were asked for.
+    pub looks: Vec<(Target, Look)>,
 }
 
 /// The rounds of one stage of one release.
@@ -78,21 +83,71 @@ impl Rounds {
     }
 
     /// Asks for all pods; without a dialect its provider's are tried in order, and the first with a name counts.
-    pub async fn ask(&mut self, pods: &[Target], dialect: Option<Dialect>) -> Round {
-        let mut round = Round { dialect, scrapes: Vec::new() };
+    pub async fn ask(&mut self, pods: &[Target], dialect: Option<Dialect>, durations: bool) -> Round {
+        let mut round = Round { dialect, scrapes: Vec::new(), looks: Vec::new() };
         for part in pods.chunks(PODS) {
             match self.part(part, round.dialect).await {
                 Ok((found, scrapes)) => {
                     round.dialect = round.dialect.or(found);
+                    if durations {
+                        let looks = self.looks(part, &scrapes, round.dialect).await;
+                        round.looks.extend(part.iter().cloned().zip(looks));
+                    }
                     round.scrapes.extend(part.iter().cloned().zip(scrapes));
                 }
                 Err(error) => {
-                    let failed = Scrape::Failed(format!("Prometheus: {}", error.clause()));
+                    let clause = format!("Prometheus: {}", error.clause());
+                    if durations {
+                        let look = Look::Unknown(clause.clone());
+                        round.looks.extend(part.iter().map(|pod| (pod.clone(), look.clone())));
+                    }
+                    let failed = Scrape::Failed(clause);
                     round.scrapes.extend(part.iter().map(|pod| (pod.clone(), failed.clone())));
                 }
             }
         }
         round
+    }
+
+    /// The durations of pods that were counted, at the newest time of the provider's clock.
+    async fn looks(&self, pods: &[Target], scrapes: &[Scrape], dialect: Option<Dialect>) -> Vec<Look> {
+        let (mut of_pods, mut clause) = (HashMap::new(), None);
+        let asked = dialect.and_then(|dialect| dialect::durations(&self.provider.options, dialect, pods));
+        if let Some((query, scale)) = asked {
+            match self.provider.ask(&query.to_string(), None).await {
+                Ok(answer) => of_pods = self.buckets(&answer, scale),
+                Err(error) => clause = Some(format!("Prometheus: {}", error.clause())),
+            }
+        }
+        let look = |(pod, scrape): (&Target, &Scrape)| match (scrape, of_pods.remove(&pod.name), &clause) {
+            (Scrape::Counted(_) | Scrape::Nameless, _, Some(clause)) => Look::Unknown(clause.clone()),
+            (Scrape::Counted(_) | Scrape::Nameless, Some(Ok(histogram)), _) => Look::Seen(histogram),
+            (Scrape::Counted(_) | Scrape::Nameless, Some(Err(clause)), _) => {
+                Look::Unknown(format!("Prometheus: {clause}"))
+            }
+            (Scrape::Counted(reading), None, _) => Look::Bare(reading.total.requests > 0),
+            (Scrape::Nameless, None, _) => Look::Bare(false),
+            (Scrape::NotServed(why) | Scrape::Absurd(why) | Scrape::Failed(why), ..) => {
+                Look::Unknown(why.clone())
+            }
+        };
+        pods.iter().zip(scrapes).map(look).collect()
+    }
+
+    fn buckets(&self, answer: &Vector, scale: f64) -> HashMap<String, Result<Histogram, String>> {
+        let mut found: HashMap<String, Result<Buckets, String>> = HashMap::new();
+        for one in &answer.series {
+            let label = |name: &str| one.labels.get(name).cloned();
+            let (Some(pod), Some(le)) = (label(&self.provider.options.pod_label), label("le")) else {
+                continue;
+            };
+            let buckets = found.entry(pod).or_insert_with(|| Ok(Buckets::default()));
+            let added = buckets.as_mut().map_or(Ok(()), |buckets| buckets.add(&le, scale, one.value));
+            if let Err(clause) = added {
+                *buckets = Err(clause);
+            }
+        }
+        found.into_iter().map(|(pod, buckets)| (pod, buckets.and_then(Buckets::histogram))).collect()
     }
 
     async fn part(

@@ -122,7 +122,7 @@ async fn pods_are_counted_apart_at_one_time_of_the_providers_clock() {
     ];
     let (fake, provider) = serve(book).await;
     let mut rounds = Rounds::new(provider);
-    let round = rounds.ask(&pods(), None).await;
+    let round = rounds.ask(&pods(), None, false).await;
     assert_eq!(round.dialect, Some(Dialect::Plain));
     let [(_, a), (_, b), (_, c)] = round.scrapes.as_slice() else { panic!() };
     assert_eq!(tally(a), Some((100, 10)));
@@ -141,7 +141,7 @@ async fn pods_are_counted_apart_at_one_time_of_the_providers_clock() {
     assert_eq!(last.1.as_deref(), Some("1000.500"));
     // Once chosen no other name is asked for.
     let before = fake.asked.load(Ordering::SeqCst);
-    rounds.ask(&pods(), round.dialect).await;
+    rounds.ask(&pods(), round.dialect, false).await;
     assert_eq!(fake.asked.load(Ordering::SeqCst) - before, 2);
 }
 
@@ -153,7 +153,7 @@ async fn a_mesh_is_asked_at_the_pods_end() {
     ]);
     let (fake, provider) =
         serve(vec![("up{", up(&[("a", "1000")])), ("istio_requests_total", (200, totals))]).await;
-    let round = Rounds::new(provider).ask(&pods(), None).await;
+    let round = Rounds::new(provider).ask(&pods(), None, false).await;
     assert_eq!((round.dialect, tally(&round.scrapes[0].1)), (Some(Dialect::Istio), Some((7, 2))));
     assert_eq!(
         round.scrapes[1].1,
@@ -184,13 +184,13 @@ async fn the_proxies_of_a_gateway_know_pods_by_address_and_may_start_anew() {
     };
     let (fake, provider) = serve(book("50", "60", "4")).await;
     let mut rounds = Rounds::new(provider);
-    let first = rounds.ask(&pods(), Some(Dialect::EnvoyGateway)).await;
+    let first = rounds.ask(&pods(), Some(Dialect::EnvoyGateway), false).await;
     assert_eq!(
         first.scrapes.iter().map(|(_, s)| tally(s)).collect::<Vec<_>>(),
         [Some((110, 4)), Some((3, 0)), None]
     );
     *lock(&fake.book) = book("5", "61", "6");
-    let second = rounds.ask(&pods(), Some(Dialect::EnvoyGateway)).await;
+    let second = rounds.ask(&pods(), Some(Dialect::EnvoyGateway), false).await;
     assert_eq!(tally(&second.scrapes[0].1), Some((116, 6)), "one proxy counts from zero again");
     let query = lock(&fake.queries)[1].0.clone();
     assert!(
@@ -237,7 +237,7 @@ async fn what_is_no_number_of_requests_is_unknown_with_its_clause() {
         (vec![("up{", all()), ("http_requests_total", (200, absurd("1e300")))], "counts 1"),
     ] {
         let (_fake, provider) = serve(book).await;
-        let round = Rounds::new(provider).ask(&pods(), None).await;
+        let round = Rounds::new(provider).ask(&pods(), None, false).await;
         let (Scrape::Failed(found) | Scrape::Absurd(found)) = &round.scrapes[0].1 else {
             panic!("{:?}", round.scrapes)
         };

@@ -2,8 +2,8 @@
 
 use std::slice::from_ref;
 
+use super::testing::assignment;
 use super::*;
-use crate::model::policy::HealthCheck;
 
 const POD_METRICS: Option<TrafficSource> = Some(TrafficSource::PodMetrics);
 const FRESH: Duration = Duration::from_secs(10);
@@ -25,27 +25,6 @@ fn pod(name: &str, track: Track, ready: i64) -> Target {
 
 fn candidate(name: &str) -> Target {
     pod(name, Track::Candidate, -60)
-}
-
-fn assignment(pods: &[Target]) -> Assignment {
-    let second = Duration::from_secs(1);
-    Assignment {
-        rollout: 3,
-        stage: 2,
-        health: HealthCheck {
-            kind: CheckKind::Tcp,
-            port: 80,
-            interval: second * 5,
-            timeout: second,
-            threshold: 3,
-            success_threshold: 2,
-            initial_delay: Duration::ZERO,
-        },
-        traffic: true,
-        source: None,
-        metrics_port: 80,
-        pods: pods.to_vec(),
-    }
 }
 
 fn counted(requests: u64, errors: u64) -> Scrape {

@@ -121,6 +121,7 @@ pub fn policy(strategy: Strategy) -> Policy {
         rollback: Rollback {
             auto: true,
             max_error_rate: Some(0.01),
+            max_latency: Vec::new(),
             max_restarts: 2,
             min_requests: 20,
             window: Duration::from_secs(8),
@@ -644,6 +645,7 @@ impl World {
             source: None,
             candidate: Traffic::Seen(Tally::default()),
             stable: Traffic::Seen(Tally::default()),
+            latency: None,
         });
         if fresh {
             *samples = Samples {
@@ -655,6 +657,7 @@ impl World {
                 source: Some(TrafficSource::PodMetrics),
                 candidate: Traffic::Seen(Tally::default()),
                 stable: Traffic::Seen(Tally::default()),
+                latency: None,
             };
         }
         samples.last_at = self.now;

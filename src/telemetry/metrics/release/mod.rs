@@ -240,6 +240,7 @@ const GATES: [Gate; 8] = [
     Gate::PodState,
     Gate::HealthCheck,
     Gate::ErrorRate,
+    Gate::Latency,
     Gate::Deadline,
     Gate::Image,
     Gate::Command,

@@ -1,0 +1,154 @@
+//! Gates on literals.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::histogram::Histogram;
+use crate::model::policy::{Longest, Quantile, Strategy};
+use crate::model::samples::{Latencies, Latency, Traffic, TrafficSource};
+use crate::rollout::tests::world::policy;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(10_000 + second).unwrap()
+}
+
+fn histogram(counts: [u64; 4]) -> Latency {
+    Latency::Seen(Histogram { bounds: vec![0.1, 0.5, 1.0], counts: counts.to_vec() })
+}
+
+fn samples(candidate: Latency, stable: Latency) -> Samples {
+    Samples {
+        rollout: 1,
+        stage: 1,
+        session: 7,
+        last_at: at(60),
+        checks: BTreeMap::new(),
+        source: Some(TrafficSource::PodMetrics),
+        candidate: Traffic::Seen(Tally::default()),
+        stable: Traffic::Seen(Tally::default()),
+        latency: Some(Latencies { probes: false, candidate, stable }),
+    }
+}
+
+/// Asks the gate of latency a minute after the stage began.
+fn asked(limits: &[LatencyLimit], state: &StageState, samples: &Samples) -> Evaluation {
+    let mut policy = policy(Strategy::Canary);
+    policy.health.kind = CheckKind::None;
+    let state = StageState { number: 1, ready_at: Some(at(0)), ..state.clone() };
+    Stage {
+        policy: &policy,
+        max_error_rate: None,
+        max_latency: limits,
+        state: &state,
+        session: 7,
+        rollout: 1,
+        candidate: &[],
+        stable: &[],
+        samples: Some(samples),
+        wanted: false,
+        since: at(0),
+        now: at(60),
+    }
+    .evaluate()
+}
+
+fn p99(most: Longest) -> Vec<LatencyLimit> {
+    vec![LatencyLimit { quantile: Quantile::P99, most }]
+}
+
+fn half_a_second() -> Vec<LatencyLimit> {
+    p99(Longest::Time(Duration::from_millis(500)))
+}
+
+#[test]
+fn latency_fails_where_it_is_proven_and_not_shared() {
+    let calm = || histogram([9_000, 1_000, 0, 0]);
+    let session = StageState { session: 7, ..StageState::default() };
+    for (limits, candidate, stable, sentence) in [
+        (
+            half_a_second(),
+            histogram([900, 90, 0, 0]),
+            calm(),
+            "latency pass: p99 within the limit by the requests' durations (value 456 ms, limit 500 ms, 990 samples, over 1m)",
+        ),
+        (
+            half_a_second(),
+            histogram([900, 0, 90, 0]),
+            calm(),
+            "latency fail: the candidate is too slow: p99 above 500ms by the requests' durations (value 945 ms, limit 500 ms, 990 samples, over 1m)",
+        ),
+        (
+            half_a_second(),
+            histogram([900, 0, 90, 0]),
+            histogram([9_000, 0, 900, 0]),
+            "latency unknown: p99 above 500ms, and stable's as well: what slows both says nothing of the candidate by the requests' durations (value 945 ms, limit 500 ms, 990 samples, over 1m)",
+        ),
+        (
+            half_a_second(),
+            histogram([0, 0, 0, 0]),
+            calm(),
+            "latency pass: no requests yet by the requests' durations (limit 500 ms, over 1m)",
+        ),
+        (
+            half_a_second(),
+            Latency::Unknown { reason: "Prometheus: no answer within 5s".into() },
+            calm(),
+            "latency unknown: Prometheus: no answer within 5s",
+        ),
+        (
+            p99(Longest::Time(Duration::from_secs(3))),
+            histogram([900, 0, 0, 90]),
+            calm(),
+            "latency unknown: the last bucket of the durations begins below the limit: p99 above 3s cannot be told by the requests' durations (value 1000 ms, limit 3000 ms, 990 samples, over 1m)",
+        ),
+        (
+            p99(Longest::TimesStable(1.5)),
+            histogram([900, 0, 0, 90]),
+            calm(),
+            "latency fail: the candidate is too slow: p99 above 1.5 times stable's by the requests' durations (value 1000 ms, limit 750 ms, 990 samples, over 1m)",
+        ),
+        (
+            p99(Longest::TimesStable(1.5)),
+            histogram([900, 90, 0, 0]),
+            histogram([20, 0, 0, 0]),
+            "latency pass: p99 of stable is not known well enough yet to compare with by the requests' durations (value 456 ms, 990 samples, over 1m)",
+        ),
+    ] {
+        let found = asked(&limits, &session, &samples(candidate, stable));
+        assert_eq!(found.verdicts["latency"].to_string(), sentence);
+        assert_eq!(found.doubt, None, "{sentence}");
+    }
+}
+
+#[test]
+fn a_step_does_not_end_while_slow_requests_may_be_chance() {
+    let session = StageState { session: 7, ..StageState::default() };
+    let found =
+        asked(&half_a_second(), &session, &samples(histogram([98, 0, 2, 0]), histogram([900, 0, 0, 0])));
+    assert_eq!(found.verdicts["latency"].answer, Answer::Pass);
+    let doubt = found.doubt.unwrap();
+    assert_eq!((doubt.gate, doubt.answer), (Gate::Latency, Answer::Unknown));
+    let few = samples(histogram([9, 0, 1, 0]), histogram([900, 0, 0, 0]));
+    assert_eq!(asked(&half_a_second(), &session, &few).doubt, None, "fewer than min_requests");
+}
+
+#[test]
+fn durations_of_an_earlier_session_still_count() {
+    let earlier = |counts: [u64; 4]| Histogram { bounds: vec![0.1, 0.5, 1.0], counts: counts.to_vec() };
+    let kept = StageLatency {
+        base_candidate: earlier([10, 0, 0, 0]),
+        last_candidate: earlier([5, 0, 1, 0]),
+        ..StageLatency::default()
+    };
+    let state =
+        |session| StageState { session, latency: Some(Box::new(kept.clone())), ..StageState::default() };
+    let now = samples(histogram([1, 0, 0, 0]), histogram([0, 0, 0, 0]));
+    let after = |session| asked(&half_a_second(), &state(session), &now).latency.unwrap();
+    let same = after(7);
+    assert_eq!((same.base_candidate.total(), same.last_candidate.total()), (10, 1));
+    let other = after(6);
+    assert_eq!(
+        (other.base_candidate.counts, other.last_candidate.counts),
+        (vec![15, 0, 1, 0], vec![1, 0, 0, 0])
+    );
+}
