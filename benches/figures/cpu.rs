@@ -224,6 +224,8 @@ fn samples(record: &Record, observed: &Observed) -> Result<Samples> {
         source: Some(TrafficSource::PodMetrics),
         candidate: Traffic::Seen(Tally { requests: 1_000, errors: 2 }),
         stable: Traffic::Seen(Tally { requests: 3_000, errors: 5 }),
+        latency: None,
+        answers: BTreeMap::new(),
     })
 }
 

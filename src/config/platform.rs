@@ -15,6 +15,7 @@ use super::types::{
     Cluster, ClusterAccess, Credentials, Environment, Kafka, Lease, Platform, Probe, Registry,
 };
 use crate::model::name::{EnvironmentName, Namespace};
+use crate::model::network::Network;
 
 /// Reads `cluster`.
 pub(super) fn cluster(mut section: Section<'_>, base: &Path) -> Option<Cluster> {
@@ -172,8 +173,10 @@ pub(super) fn platform(mut section: Section<'_>, base: &Path) -> Platform {
     }
     let (credentials, route) = access::platform(&mut section, base);
     let hosts = hosts(&mut section);
+    let networks = section.texts("gate_networks", str::parse::<Network>);
+    let gate_networks = networks.into_iter().map(|found| found.value).collect();
     section.finish();
-    Platform { image, registries, credentials, route, hosts }
+    Platform { image, registries, credentials, route, gate_networks, hosts }
 }
 
 fn hosts(section: &mut Section<'_>) -> BTreeMap<String, u32> {

@@ -242,6 +242,9 @@ mod tests {
             let errors = with(entry).unwrap_err().to_string();
             assert!(errors.contains(part), "{entry}: {errors}");
         }
+        let text = "cluster: {in_cluster: true}\nenvironments: [{name: a, namespace: a}]\nplatform: {gate_networks: [10.0.0.0/40]}";
+        let errors = parse(text, Path::new("/")).unwrap_err().to_string();
+        assert!(errors.contains("gate_networks[0]: \"10.0.0.0/40\" is not a network"), "{errors}");
         for fine in [
             "{url: http://127.0.0.1, bearer_token_file: t}",
             "{url: http://p, insecure: true, password_env: P}",

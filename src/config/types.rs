@@ -17,6 +17,7 @@ use super::prometheus::Prometheus;
 use super::secret::SecretRef;
 use super::template::{ImageTemplate, NamespaceTemplate};
 use crate::model::name::{EnvironmentName, Namespace, ServiceName, SourceName};
+use crate::model::network::Network;
 
 /// Everything that `idpd` is told.
 #[derive(Debug, Clone)]
@@ -133,6 +134,8 @@ pub struct Platform {
     pub credentials: Vec<SharedProof>,
     /// The way that requests of sources take that name no other.
     pub route: Route,
+    /// Networks that declared gates may ask although they are denied by default.
+    pub gate_networks: Vec<Network>,
     /// Requests a minute of repositories' hosts, by name or by name and port; 1 to 1,000,000.
     pub hosts: BTreeMap<String, u32>,
 }

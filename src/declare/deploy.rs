@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::diagnostic::{Code, Diagnostic};
+use super::gates;
 use super::number;
 use super::order;
 use super::section::{At, Complaint, Section, cut};
@@ -26,7 +27,13 @@ pub(super) fn mode(section: &Section<'_>) -> Mode {
 }
 
 /// Reads the policy of `deploy`, for a workload that serves on `served` in a service of this tier.
-pub(super) fn policy(section: &Section<'_>, image: &Section<'_>, served: u16, tier: Tier) -> Policy {
+pub(super) fn policy(
+    file: &Section<'_>,
+    section: &Section<'_>,
+    image: &Section<'_>,
+    served: u16,
+    tier: Tier,
+) -> Policy {
     let declared = steps(section);
     let known = [("rolling", Strategy::Rolling), ("canary", Strategy::Canary)];
     let strategy = section.choice("strategy", &known, &["blue_green", "recreate"]);
@@ -53,6 +60,8 @@ pub(super) fn policy(section: &Section<'_>, image: &Section<'_>, served: u16, ti
         health: health(&section.section("healthcheck"), served),
         rollback: rollback(&section.section("rollback"), tier),
         order: Order::default(),
+        gates: gates::gates(section),
+        slo: gates::objectives(file),
     }
 }
 

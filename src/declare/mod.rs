@@ -16,11 +16,13 @@ use crate::model::name::{EnvironmentName, ServiceName, TeamName};
 
 mod deploy;
 mod diagnostic;
+mod gates;
 mod indent;
 mod keys;
 mod layout;
 mod number;
 mod order;
+mod promql;
 pub mod reference;
 mod schema;
 mod section;
@@ -173,7 +175,7 @@ fn declaration(
     let replicas = workload::replicas(&section).unwrap_or(DEFAULT_REPLICAS);
     let mode = deploy::mode(&deploy);
     let tier = service.map_or(crate::model::declaration::Tier::Standard, |service| service.tier);
-    let mut policy = deploy::policy(&deploy, &image, workload.port(), tier);
+    let mut policy = deploy::policy(file, &deploy, &image, workload.port(), tier);
     let (after, at) = order::services(&deploy);
     if let (Some(service), Some(at)) = (service.filter(|service| after.contains(&service.name)), at) {
         let what = format!("{} cannot come after itself", service.name);

@@ -13,13 +13,16 @@ use tracing::{Instrument, info_span};
 
 use super::check::{CheckError, check};
 use super::dial::{Dialer, Way};
+use super::outside::Outside;
 use super::prometheus::Provider;
+use super::question::measure;
 use super::sheet::Sheet;
 use super::wake::Waker;
 use super::{lock, part_of, seeded, wall};
 use crate::model::name::{EnvironmentName, ReleaseKey};
+use crate::model::network::Network;
 use crate::model::policy::CheckKind;
-use crate::model::samples::{Assignment, Samples, Target};
+use crate::model::samples::{Assignment, Question, Samples, Target};
 
 mod traffic;
 
@@ -37,6 +40,8 @@ pub struct Options {
     pub ways: BTreeMap<EnvironmentName, Way>,
     /// Where requests are counted, by environment; by the pods themselves where nothing is said.
     pub prometheus: BTreeMap<EnvironmentName, Arc<Provider>>,
+    /// What gates may ask although it is denied by default: this machine, for example.
+    pub allowed: Vec<Network>,
     /// Tells this process's samples from those of the one before, and makes the jitter repeatable.
     pub session: u64,
     /// Checks at a time, over all releases.
@@ -53,6 +58,7 @@ impl Options {
         Self {
             ways: BTreeMap::new(),
             prometheus: BTreeMap::new(),
+            allowed: Vec::new(),
             session,
             checks: 256,
             scrapes: 64,
@@ -80,6 +86,7 @@ pub struct Evidence {
 struct Shared {
     options: Options,
     dialer: Dialer,
+    outside: Outside,
     waker: Waker,
     tracker: TaskTracker,
     cancel: CancellationToken,
@@ -93,6 +100,7 @@ struct Book {
     assignment: Arc<Assignment>,
     feed: watch::Sender<Arc<Assignment>>,
     pods: HashMap<String, CancellationToken>,
+    questions: Vec<(Question, CancellationToken)>,
     stop: CancellationToken,
 }
 
@@ -116,9 +124,10 @@ impl Evidence {
         cancel: CancellationToken,
     ) -> Result<Self, EvidenceError> {
         let dialer = Dialer::new().map_err(EvidenceError::Tls)?;
+        let outside = Outside::new(options.allowed.clone()).map_err(EvidenceError::Tls)?;
         let checks = Semaphore::new(options.checks.clamp(1, Semaphore::MAX_PERMITS));
         let scrapes = Semaphore::new(options.scrapes.clamp(1, Semaphore::MAX_PERMITS));
-        let shared = Shared { options, dialer, waker, tracker, cancel, checks, scrapes };
+        let shared = Shared { options, dialer, outside, waker, tracker, cancel, checks, scrapes };
         Ok(Self { shared: Arc::new(shared), books: Arc::default() })
     }
 
@@ -181,7 +190,8 @@ impl Evidence {
             job.spawn(&stop, Arc::clone(&job).count_traffic(newest));
         }
         let empty = Arc::new(Assignment { pods: Vec::new(), ..(*assignment).clone() });
-        let mut book = Book { job, assignment: empty, feed, pods: HashMap::new(), stop };
+        let (pods, questions) = (HashMap::new(), Vec::new());
+        let mut book = Book { job, assignment: empty, feed, pods, questions, stop };
         book.update(assignment);
         book
     }
@@ -191,9 +201,9 @@ fn same_stage(old: &Assignment, new: &Assignment) -> bool {
     (old.rollout, old.stage) == (new.rollout, new.stage)
 }
 
-/// Whether only pods, or the pinned source, differ: the running tasks serve both.
+/// Whether only pods, questions, or the pinned source, differ: the running tasks serve both.
 fn same_way(old: &Assignment, new: &Assignment) -> bool {
-    let Assignment { rollout, stage, health, traffic, latency, source: _, metrics_port, pods: _ } = new;
+    let Assignment { rollout, stage, health, traffic, latency, metrics_port, .. } = new;
     (old.rollout, old.stage, old.traffic, old.metrics_port) == (*rollout, *stage, *traffic, *metrics_port)
         && (&old.health, &old.latency) == (health, latency)
 }
@@ -225,12 +235,47 @@ impl Book {
             gone.cancel();
         }
         self.pods = kept;
+        self.ask(&assignment.questions);
         self.assignment = Arc::clone(&assignment);
         self.feed.send_replace(assignment);
     }
 }
 
+impl Book {
+    /// Begins with questions that came, ends with those that went.
+    fn ask(&mut self, questions: &[Question]) {
+        let mut running = std::mem::take(&mut self.questions);
+        for question in questions {
+            let known = running.iter().position(|(known, _)| known == question);
+            let token = if let Some(index) = known {
+                running.swap_remove(index).1
+            } else {
+                let token = self.stop.child_token();
+                self.job.spawn(&token, Arc::clone(&self.job).answer(question.clone()));
+                token
+            };
+            self.questions.push((question.clone(), token));
+        }
+        for (_, gone) in running {
+            gone.cancel();
+        }
+    }
+}
+
 impl Job {
+    /// Measures at the question's interval, from the end of its initial delay.
+    async fn answer(self: Arc<Self>, question: Question) {
+        sleep(question.initial_delay + self.jitter(&question.key, question.interval)).await;
+        let mut ticks = interval(question.interval.max(SHORTEST_ROUND));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let measured = measure(&question, self.provider.as_ref(), &self.shared.outside).await;
+            lock(&self.sheet).measured(&question.key, measured, wall());
+            self.shared.waker.wake(&self.release);
+        }
+    }
+
     fn spawn(&self, token: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
         let token = token.clone();
         let span = info_span!("evidence", release = %self.release);

@@ -10,7 +10,8 @@ use super::exposition::Reading;
 use super::timings::{Look, Timings};
 use crate::model::policy::CheckKind;
 use crate::model::samples::{
-    Assignment, CheckTally, Dialect, Samples, Tally, Target, Track, Traffic, TrafficSource, blind_after,
+    Answers, Assignment, CheckTally, Dialect, Measured, Samples, Tally, Target, Track, Traffic,
+    TrafficSource, blind_after,
 };
 
 /// Counters of pods that are gone are kept up to here, so that a pod that comes back is not counted twice.
@@ -75,6 +76,7 @@ pub(super) struct Sheet {
     checks: BTreeMap<String, CheckTally>,
     counters: BTreeMap<String, Counter>,
     timings: Option<Timings>,
+    answers: BTreeMap<String, Answers>,
     candidate: Side,
     stable: Side,
 }
@@ -114,6 +116,7 @@ impl Sheet {
             checks: BTreeMap::new(),
             counters: BTreeMap::new(),
             timings: Timings::new(assignment),
+            answers: BTreeMap::new(),
             candidate: side(),
             stable: side(),
         }
@@ -183,6 +186,27 @@ impl Sheet {
             }
         }
         !known || failed || recovered || tally.passed_in_row == enough
+    }
+
+    /// Notes one measurement of a question.
+    pub(super) fn measured(&mut self, key: &str, measured: Measured, now: Timestamp) {
+        self.last_at = Some(now);
+        let entry = self.answers.entry(key.to_owned()).or_insert_with(|| Answers {
+            passed: 0,
+            failed: 0,
+            last: measured.clone(),
+            last_failure: None,
+            last_at: now,
+        });
+        match &measured {
+            Measured::Pass(_) => entry.passed += 1,
+            Measured::Fail(clause, value) => {
+                entry.failed += 1;
+                entry.last_failure = Some((clause.clone(), *value));
+            }
+            Measured::Unknown(_) => {}
+        }
+        (entry.last, entry.last_at) = (measured, now);
     }
 
     /// Notes how long a check took that was answered.
@@ -313,6 +337,7 @@ impl Sheet {
             candidate: traffic(Track::Candidate, &self.candidate),
             stable: traffic(Track::Stable, &self.stable),
             latency: self.timings.as_ref().map(|timings| timings.snapshot(by_checks, checked)),
+            answers: self.answers.clone(),
         })
     }
 

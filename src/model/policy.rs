@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::duration;
+use super::gate::{DeclaredGate, Slo};
 use super::name::{EnvironmentName, ServiceName, TeamName};
 
 /// How stable is replaced.
@@ -289,4 +290,10 @@ pub struct Policy {
     /// What must be there before it starts.
     #[serde(default, skip_serializing_if = "Order::is_empty")]
     pub order: Order,
+    /// What the team declares beside them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<DeclaredGate>,
+    /// What a rollout waits for before its first pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slo: Vec<Slo>,
 }

@@ -168,7 +168,13 @@ pub struct StageState {
     /// How long requests took, in earlier sessions and in this one, where that is gated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Box<StageLatency>>,
-    /// The newest verdicts, by gate name.
+    /// How often the measurements of declared gates passed and failed, by the key of their verdicts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gates: BTreeMap<String, GateCount>,
+    /// The bake's time is over: the gates that come after it are asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pause_over: bool,
+    /// The newest verdicts, by their key.
     #[serde(default)]
     pub verdicts: BTreeMap<String, Verdict>,
     /// Since when a gate is unknown without a break.
@@ -177,6 +183,28 @@ pub struct StageState {
     /// When the tallies were last stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_at: Option<Timestamp>,
+}
+
+/// The measurements of a declared gate in one stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateCount {
+    /// The measuring session that `last_*` belong to.
+    pub session: u64,
+    /// Passed in earlier sessions.
+    pub base_passed: u64,
+    /// Failed in earlier sessions.
+    pub base_failed: u64,
+    /// Passed in this session.
+    pub last_passed: u64,
+    /// Failed in this session.
+    pub last_failed: u64,
+}
+
+impl GateCount {
+    /// Returns all that passed and all that failed.
+    pub fn totals(self) -> (u64, u64) {
+        (self.base_passed.saturating_add(self.last_passed), self.base_failed.saturating_add(self.last_failed))
+    }
 }
 
 /// The durations of a stage's requests, as its totals are kept.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::gate::Measure;
 use super::histogram::Histogram;
 use super::policy::HealthCheck;
 
@@ -35,6 +36,8 @@ pub struct Assignment {
     pub latency: Option<Vec<f64>>,
     /// Where the traffic numbers come from, once a choice was made: pinned for the rollout.
     pub source: Option<TrafficSource>,
+    /// What the team's gates and objectives ask now.
+    pub questions: Vec<Question>,
     /// The port whose `/metrics` is read.
     pub metrics_port: u16,
     /// The pods to ask: Ready or once Ready, not being deleted.
@@ -119,6 +122,49 @@ pub struct Samples {
     pub stable: Traffic,
     /// How long requests took, where that was asked.
     pub latency: Option<Latencies>,
+    /// What the questions' measurements gave, by their key.
+    pub answers: BTreeMap<String, Answers>,
+}
+
+/// A measurement that is made again and again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Question {
+    /// The key of its verdicts.
+    pub key: String,
+    /// What is measured, templates filled in.
+    pub measure: Measure,
+    /// Time between two measurements.
+    pub interval: Duration,
+    /// Wait before the first.
+    pub initial_delay: Duration,
+    /// Longest wait for one answer.
+    pub timeout: Duration,
+}
+
+/// The measurements of one question since the stage began.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answers {
+    /// Those that passed.
+    pub passed: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// The newest.
+    pub last: Measured,
+    /// The clause of the newest that failed.
+    pub last_failure: Option<(String, Option<f64>)>,
+    /// When the newest ended.
+    pub last_at: Timestamp,
+}
+
+/// What one measurement gave.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measured {
+    /// It is as wanted.
+    Pass(Option<f64>),
+    /// It is not; one clause, and the number.
+    Fail(String, Option<f64>),
+    /// It could not be measured: the provider is down, or the number absurd. One clause.
+    Unknown(String),
 }
 
 /// How long the requests of both tracks took since the stage began.

@@ -19,6 +19,10 @@ pub enum Gate {
     ErrorRate,
     /// How long requests take.
     Latency,
+    /// A gate that the team declared; the verdict has its name.
+    Declared,
+    /// An objective that a rollout waits for; the verdict has its name.
+    Slo,
     /// A deadline of ours.
     Deadline,
     /// The image and its registry.
@@ -39,6 +43,8 @@ impl Gate {
             Self::HealthCheck => "health_check",
             Self::ErrorRate => "error_rate",
             Self::Latency => "latency",
+            Self::Declared => "gate",
+            Self::Slo => "slo",
             Self::Deadline => "deadline",
             Self::Image => "image",
             Self::Command => "command",
@@ -63,6 +69,9 @@ pub struct Numbers {
     /// The time that they span, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window_seconds: Option<u64>,
+    /// Who measured it (`the pods' metrics`, `Prometheus (Istio)`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 /// The three answers. Unknown is its own answer: never by itself a failure of the service.
@@ -93,6 +102,12 @@ impl Answer {
 pub struct Verdict {
     /// Which rule.
     pub gate: Gate,
+    /// The name of a gate or objective that the team declared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// It is only told, and decides nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
     /// What it says.
     pub answer: Answer,
     /// Why, one clause without the numbers (`5.1 % of requests failed`).
@@ -103,19 +118,39 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    fn new(gate: Gate, answer: Answer, reason: impl Into<String>) -> Self {
+        let (name, dry_run, numbers) = (None, false, Numbers::default());
+        Self { gate, name, dry_run, answer, reason: reason.into(), numbers }
+    }
+
+    /// Returns under what the newest verdict of this rule is kept: the gate's name, and a declared one's own after it.
+    pub fn key(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{}/{name}", self.gate.name()),
+            None => self.gate.name().to_owned(),
+        }
+    }
+
+    /// Adds the name of a gate or objective that the team declared.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// Makes a passing verdict.
     pub fn pass(gate: Gate, reason: impl Into<String>) -> Self {
-        Self { gate, answer: Answer::Pass, reason: reason.into(), numbers: Numbers::default() }
+        Self::new(gate, Answer::Pass, reason)
     }
 
     /// Makes an unknown verdict.
     pub fn unknown(gate: Gate, reason: impl Into<String>) -> Self {
-        Self { gate, answer: Answer::Unknown, reason: reason.into(), numbers: Numbers::default() }
+        Self::new(gate, Answer::Unknown, reason)
     }
 
     /// Makes a failing verdict.
     pub fn fail(gate: Gate, reason: impl Into<String>) -> Self {
-        Self { gate, answer: Answer::Fail, reason: reason.into(), numbers: Numbers::default() }
+        Self::new(gate, Answer::Fail, reason)
     }
 
     /// Adds the numbers.
@@ -132,6 +167,7 @@ fn number(gate: Gate, value: f64) -> String {
         // In seconds.
         Gate::Latency if value < 10.0 => format!("{:.0} ms", value * 1_000.0),
         Gate::Latency => format!("{value:.1} s"),
+        Gate::Slo => format!("{:.1} %", value * 100.0),
         _ => format!("{value}"),
     }
 }
@@ -139,8 +175,13 @@ fn number(gate: Gate, value: f64) -> String {
 /// The sentence: gate, answer, reason, value, limit, samples, window.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Numbers { value, limit, samples, window_seconds } = &self.numbers;
-        write!(f, "{} {}: {}", self.gate.name(), self.answer.name(), self.reason)?;
+        let Numbers { value, limit, samples, window_seconds, provider } = &self.numbers;
+        f.write_str(self.gate.name())?;
+        if let Some(name) = &self.name {
+            write!(f, " {name}")?;
+        }
+        let dry_run = if self.dry_run { " (dry run)" } else { "" };
+        write!(f, " {}{dry_run}: {}", self.answer.name(), self.reason)?;
         let mut parts = Vec::new();
         if let Some(value) = value {
             parts.push(format!("value {}", number(self.gate, *value)));
@@ -156,6 +197,9 @@ impl fmt::Display for Verdict {
         if let Some(seconds) = window_seconds {
             parts.push(format!("over {}", duration::rough(Duration::from_secs(*seconds))));
         }
+        if let Some(provider) = provider {
+            parts.push(format!("by {provider}"));
+        }
         if parts.is_empty() { Ok(()) } else { write!(f, " ({})", parts.join(", ")) }
     }
 }
@@ -166,8 +210,13 @@ mod tests {
 
     #[test]
     fn one_sentence_carries_value_limit_number_and_window() {
-        let numbers =
-            Numbers { value: Some(0.051), limit: Some(0.01), samples: Some(1234), window_seconds: Some(120) };
+        let numbers = Numbers {
+            value: Some(0.051),
+            limit: Some(0.01),
+            samples: Some(1234),
+            window_seconds: Some(120),
+            ..Numbers::default()
+        };
         let verdict = Verdict::fail(Gate::ErrorRate, "the candidate fails too many requests").with(numbers);
         assert_eq!(
             verdict.to_string(),
@@ -176,5 +225,11 @@ mod tests {
         let one = Numbers { samples: Some(1), ..Numbers::default() };
         let verdict = Verdict::pass(Gate::HealthCheck, "the pod answers").with(one);
         assert_eq!(verdict.to_string(), "health_check pass: the pod answers (1 sample)");
+        let numbers =
+            Numbers { value: Some(0.25), provider: Some("Prometheus".into()), ..Numbers::default() };
+        let verdict =
+            Verdict { dry_run: true, ..Verdict::fail(Gate::Declared, "too few").named("sold").with(numbers) };
+        assert_eq!(verdict.to_string(), "gate sold fail (dry run): too few (value 0.25, by Prometheus)");
+        assert_eq!(verdict.key(), "gate/sold");
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Config, Environment};
 use crate::declare::{self, Spec};
+use crate::model::declaration::Declaration;
 use crate::model::desired::Desired;
+use crate::model::gate::Measure;
 use crate::model::name::{EnvironmentName, ReleaseKey};
 use crate::render::{self, PlatformDefaults, RenderContext};
 use crate::source::{Compose, DeclareRequest, Declared, Refused, RenderAnswer, RenderRequest};
@@ -78,6 +80,7 @@ fn one(
     let environment =
         config.environments.get(name).ok_or_else(|| format!("environment {name} is not known"))?;
     let declaration = spec.resolve(name).map_err(|diagnostics| diagnostics.sentence())?;
+    enforceable(&declaration, environment)?;
     let namespace = environment
         .namespace
         .render(spec.service(), spec.team(), name)
@@ -92,4 +95,21 @@ fn one(
         platform: defaults,
     };
     render::render(&declaration, &context).map_err(|error| super::error::chain(&error))
+}
+
+/// Refuses what this environment has no means for: a gate that could only ever say that it does not know.
+fn enforceable(declaration: &Declaration, environment: &Environment) -> Result<(), String> {
+    let name = &environment.name;
+    let policy = &declaration.policy;
+    let asks = |measure: &Measure| matches!(measure, Measure::Metric { .. } | Measure::Budget { .. });
+    let gates = policy.gates.iter().map(|gate| (&gate.name, &gate.measure));
+    let mut all = gates.chain(policy.slo.iter().map(|slo| (&slo.name, &slo.measure)));
+    if environment.prometheus.is_none()
+        && let Some((gate, _)) = all.find(|(_, measure)| asks(measure))
+    {
+        return Err(format!(
+            "the gate `{gate}` asks Prometheus, and the platform names none for environment {name}: remove it there (environments.{name}.overrides), or ask the platform's team for `prometheus`"
+        ));
+    }
+    Ok(())
 }

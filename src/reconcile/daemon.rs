@@ -252,7 +252,7 @@ async fn lead(driver: Arc<Driver>, requests: Requests, leadership: Leadership, s
         let (driver, leadership) = (Arc::clone(&driver), leadership.clone());
         async move {
             match leadership.epoch() {
-                Some(epoch) => driver.pass(release, epoch).await,
+                Some(epoch) => Box::pin(driver.pass(release, epoch)).await,
                 // Not the leader now: looked at again when it may be.
                 None => queue::Next::At(Instant::now() + Duration::from_secs(1)),
             }

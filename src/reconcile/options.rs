@@ -37,7 +37,8 @@ pub(super) fn evidence(config: &Config, client: &kube::Client, session: u64) -> 
         Probe::Proxy => Way::Proxy(client.clone()),
     };
     let ways = config.environments.values().map(|e| (e.name.clone(), way(e.probe))).collect();
-    Ok(Options { ways, prometheus: providers(config)?, ..Options::new(session) })
+    let (prometheus, allowed) = (providers(config)?, config.platform.gate_networks.clone());
+    Ok(Options { ways, prometheus, allowed, ..Options::new(session) })
 }
 
 /// One provider an address: environments that name the same one with the same words share it.

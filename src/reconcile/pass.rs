@@ -263,7 +263,7 @@ impl Driver {
 
     fn assign(&self, release: &ReleaseKey, namespace: &Namespace, record: &Record, observed: &Observed) {
         let view = view::View::new(release, namespace.as_str(), observed);
-        self.evidence.assign(release, rollout::assignment(record, namespace, &view, observed));
+        self.evidence.assign(release, rollout::assignment(record, release, namespace, &view, observed));
     }
 
     /// Asks for the images of the head and of the waiting candidate; nothing where stable runs what the head asks for.

@@ -1,9 +1,10 @@
 //! What the evidence loop is to measure for the running stage.
 
+use super::gates::declared;
 use super::machine::tracks;
-use super::objects;
 use super::view::View;
-use crate::model::name::Namespace;
+use super::{objects, people};
+use crate::model::name::{Namespace, ReleaseKey};
 use crate::model::object::Manifest;
 use crate::model::observed::{Known, Observed, PodView};
 use crate::model::policy::{CheckKind, LatencyLimit, Longest};
@@ -14,18 +15,22 @@ use crate::model::samples::{Assignment, Target, Track};
 /// Returns the assignment of a record's running stage; none where nothing is to be measured.
 pub fn assignment(
     record: &Record,
+    release: &ReleaseKey,
     namespace: &Namespace,
     view: &View,
     observed: &Observed,
 ) -> Option<Assignment> {
     let rollout = record.rollout.as_ref()?;
     let measured = matches!(rollout.phase, Phase::Progressing | Phase::Promoting | Phase::Baking);
+    let questions = declared::questions(rollout, people::observed(rollout), release);
     let traffic = rollout.policy.rollback.max_error_rate.is_some();
     let latency = latency(rollout);
-    if !measured || (rollout.policy.health.kind == CheckKind::None && !traffic && latency.is_none()) {
+    let pods_asked =
+        measured && (rollout.policy.health.kind != CheckKind::None || traffic || latency.is_some());
+    if !pods_asked && questions.is_empty() {
         return None;
     }
-    let (candidate, stable) = tracks(rollout, view);
+    let (candidate, stable) = if pods_asked { tracks(rollout, view) } else { Default::default() };
     let targets = |pods: &[PodView], track: Track| -> Vec<Target> {
         let ready = pods.iter().filter(|pod| pod.disrupted.is_none());
         ready
@@ -49,8 +54,9 @@ pub fn assignment(
         rollout: rollout.number,
         stage: rollout.stage.number,
         health: rollout.policy.health.clone(),
-        traffic,
-        latency,
+        traffic: traffic && pods_asked,
+        latency: latency.filter(|_| pods_asked),
+        questions,
         source: rollout.traffic_source,
         metrics_port: port.unwrap_or(rollout.policy.health.port),
         pods,

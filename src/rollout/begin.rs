@@ -173,10 +173,9 @@ impl Machine<'_> {
         if self.paused(rollout) || !self.in_turn(rollout) || !self.start_approved(rollout) {
             return;
         }
-        if !self.input.slot && !rollout.over && rollout.undo.is_none() {
-            return;
+        if self.cleared() && (self.input.slot || rollout.over || rollout.undo.is_some()) {
+            self.start(rollout, version);
         }
-        self.start(rollout, version);
     }
 
     /// The objects of a waiting candidate are gone; only the head can supply them again.

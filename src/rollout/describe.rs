@@ -192,6 +192,9 @@ impl Machine<'_> {
         if !self.input.slot && !rollout.over {
             return "waiting for a slot: max_concurrent_rollouts of the environment is reached".to_owned();
         }
+        if let Some(sentence) = waiting_gate(rollout) {
+            return sentence;
+        }
         match self.input.observed.namespace {
             Known::Absent => format!("waiting for namespace {}: it does not exist", self.input.namespace),
             _ => "keeping its objects".to_owned(),
@@ -256,6 +259,18 @@ fn unapproved(rollout: &Rollout, approval: Option<&Approval>) -> Option<String> 
     let approval = approval?;
     let (missing, _) = people::missing(rollout, Some(approval))?;
     Some(format!("waiting for {}", people::approvals(missing, approval)))
+}
+
+/// What a rollout waits for before its first pod; without numbers, since each change of the sentence is stored.
+fn waiting_gate(rollout: &Rollout) -> Option<String> {
+    let mut verdicts = rollout.stage.verdicts.values();
+    let waits = verdicts.find(|v| v.answer != crate::model::verdict::Answer::Pass && !v.dry_run)?;
+    Some(format!(
+        "waiting before its first pod: {} {}: {}",
+        waits.gate.name(),
+        waits.name.as_deref()?,
+        waits.reason
+    ))
 }
 
 fn unknown_clause(rollout: &Rollout) -> String {

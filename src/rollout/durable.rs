@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::record::{Record, Sync};
-use crate::model::rollout::{Phase, StageState};
+use crate::model::rollout::{GateCount, Phase, StageState};
 use crate::model::samples::Tally;
 
 /// Tells whether `after` must be stored before anything is written. Counters, credited time and the wording of sentences alone are
@@ -34,6 +34,11 @@ fn durable(record: &Record) -> Record {
         for verdict in stage.verdicts.values_mut() {
             verdict.reason.clear();
             verdict.numbers = crate::model::verdict::Numbers::default();
+        }
+        // A failed measurement counts for ever: it is stored when it happens.
+        for count in stage.gates.values_mut() {
+            let (_, failed) = count.totals();
+            *count = GateCount { base_failed: failed, ..GateCount::default() };
         }
         let StageState {
             credited,

@@ -80,7 +80,8 @@ impl Machine<'_> {
         // Without the quarantine it may start again by itself, but not at once and not for ever.
         let hold = Some(if rollout.policy.rollback.hold { Hold::Held } else { Hold::Parked });
         if rollout.policy.rollback.auto {
-            let outcome = if rollout.first { Outcome::Failed } else { Outcome::RolledBack };
+            let never_ran = rollout.first || rollout.phase == Phase::Preparing;
+            let outcome = if never_ran { Outcome::Failed } else { Outcome::RolledBack };
             self.end(Ending { outcome, hold, verdict, at: now });
             return;
         }
@@ -116,7 +117,7 @@ impl Machine<'_> {
 
     fn worst_verdict(&self) -> Option<Verdict> {
         let verdicts = &self.record.rollout.as_ref()?.stage.verdicts;
-        verdicts.values().find(|verdict| verdict.answer == Answer::Fail).cloned()
+        verdicts.values().find(|verdict| verdict.answer == Answer::Fail && !verdict.dry_run).cloned()
     }
 
     /// Nothing was proven: back, and parked.
@@ -136,11 +137,12 @@ impl Machine<'_> {
         let mut changed = Vec::new();
         if let Some(rollout) = self.record.rollout.as_mut() {
             for (name, verdict) in &evaluation.verdicts {
-                let before = rollout.stage.verdicts.insert((*name).to_owned(), verdict.clone());
+                let before = rollout.stage.verdicts.insert(name.clone(), verdict.clone());
                 if before.is_none_or(|before| before.answer != verdict.answer) {
-                    changed.push(format!("{name}/{}", verdict.answer.name()));
+                    changed.push(format!("{}/{}", verdict.gate.name(), verdict.answer.name()));
                 }
             }
+            rollout.stage.gates.extend(evaluation.gates.clone());
             let unknown = evaluation.unknown().is_some();
             rollout.stage.unknown_since = unknown.then(|| rollout.stage.unknown_since.unwrap_or(now));
             if let Some(samples) = self.input.samples.filter(|samples| samples.rollout == rollout.number) {

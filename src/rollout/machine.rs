@@ -103,6 +103,7 @@ impl<'a> Machine<'a> {
         Stage {
             policy: &rollout.policy,
             max_error_rate: rollout.policy.rollback.max_error_rate.filter(|_| observed),
+            declared: gates::declared::asked(rollout, observed),
             max_latency: if observed { &rollout.policy.rollback.max_latency } else { &[] },
             state: &rollout.stage,
             session: self.input.session,

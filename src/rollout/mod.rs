@@ -13,6 +13,7 @@
 mod advance;
 mod assign;
 mod back;
+mod before;
 mod begin;
 mod command;
 mod describe;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::gates::elapsed;
+use super::gates::{declared, elapsed};
 use super::machine::Machine;
 use super::people::{self, PATIENCE};
 use crate::model::duration::rough;
@@ -145,6 +145,7 @@ pub fn wants_slot(release: &ReleaseKey, record: &Record, around: &Surroundings, 
             && rollout.people.paused.is_none()
             && people::missing(rollout, people::start(rollout)).is_none()
             && turn(release, rollout, around, now).is_none()
+            && declared::cleared(rollout)
     })
 }
 

@@ -66,6 +66,11 @@ pub fn wait(rollout: &Rollout) -> Wait {
     declared
 }
 
+/// Tells whether the running stage lasts long enough for its traffic to be judged.
+pub fn observed(rollout: &Rollout) -> bool {
+    rollout.phase == Phase::Promoting || wait(rollout).observed
+}
+
 /// What a gate that cannot tell means now: who promotes fully vouches for what cannot be measured.
 pub fn on_unknown(rollout: &Rollout) -> OnUnknown {
     match rollout.people.promoted_fully {

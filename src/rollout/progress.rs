@@ -235,12 +235,12 @@ impl Machine<'_> {
             return false;
         }
         if let Some(doubt) = evaluation.doubt.take() {
-            evaluation.verdicts.insert(doubt.gate.name(), doubt);
+            evaluation.verdicts.insert(doubt.key(), doubt);
         }
         match gates::traffic(&rollout.policy, evaluation.candidate) {
             Traffics::Enough => {}
             Traffics::LowPass(verdict) | Traffics::Undecided(verdict) => {
-                evaluation.verdicts.insert(verdict.gate.name(), verdict);
+                evaluation.verdicts.insert(verdict.key(), verdict);
             }
             Traffics::LowRollback(verdict) => {
                 self.park(verdict);

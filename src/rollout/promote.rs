@@ -72,6 +72,9 @@ impl Machine<'_> {
     }
 
     fn baked(&mut self, rollout: &Rollout, evaluation: &super::gates::Evaluation) {
+        if self.ask_after(rollout) {
+            return;
+        }
         let Some(verdict) = self.end_of_pause(rollout, evaluation) else { return };
         let verdict = if evaluation.verdicts.is_empty() { best_verdict(evaluation) } else { verdict };
         self.say_stepped(rollout, verdict, 100);

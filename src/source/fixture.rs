@@ -294,6 +294,8 @@ fn desired(request: &RenderRequest, text: &str, environment: &str) -> Desired {
         health,
         rollback,
         order: crate::model::policy::Order::default(),
+        gates: Vec::new(),
+        slo: Vec::new(),
     };
     Desired {
         release: format!("{service}.{environment}").parse::<ReleaseKey>().unwrap(),

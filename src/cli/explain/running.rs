@@ -9,7 +9,7 @@ use crate::model::duration::rough;
 use crate::model::policy::OnUnknown;
 use crate::model::record::Record;
 use crate::model::rollout::{Asked, Candidate, Ending, Hold, Phase, Rollout};
-use crate::model::verdict::{Answer as Says, Verdict};
+use crate::model::verdict::{Answer as Says, Gate, Verdict};
 use crate::rollout::people::{self, PATIENCE};
 
 pub(super) fn answer(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
@@ -65,7 +65,7 @@ fn place(record: &Record, rollout: &Rollout) -> String {
 
 /// The verdict that explains most: a failing one, else an unknown one.
 fn trouble(rollout: &Rollout) -> Option<&Verdict> {
-    rollout.stage.verdicts.values().filter(|v| v.answer != Says::Pass).max_by_key(|v| v.answer)
+    rollout.stage.verdicts.values().filter(|v| v.answer != Says::Pass && !v.dry_run).max_by_key(|v| v.answer)
 }
 
 fn preparing(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
@@ -86,18 +86,22 @@ fn preparing(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
             }
         }
         Candidate::Ready(_) => {
-            let order = &rollout.policy.order;
-            let (unblocks, next) = if order.environment.is_none() && order.services.is_empty() {
-                ("a free place among the rollouts of this environment", "as soon as another rollout ends")
-            } else {
-                (
-                    "what comes before it stable, then a free place; `promote --full` starts it before its turn",
-                    "as soon as one of them changes",
-                )
-            };
             let said = trouble(rollout).map(ToString::to_string);
             let said = said.or_else(|| Some(record.message.clone()).filter(|text| !text.is_empty()));
             let said = said.map(|text| format!(": {text}")).unwrap_or_default();
+            let order = &rollout.policy.order;
+            let (unblocks, next) = match trouble(rollout).map(|verdict| verdict.gate) {
+                Some(Gate::Declared | Gate::Slo) => {
+                    ("its gates that come before, or enough of its error budget", "with the next measurement")
+                }
+                _ if order.environment.is_some() || !order.services.is_empty() => (
+                    "what comes before it stable, then a free place; `promote --full` starts it before its turn",
+                    "as soon as one of them changes",
+                ),
+                _ => {
+                    ("a free place among the rollouts of this environment", "as soon as another rollout ends")
+                }
+            };
             Answer {
                 why: format!("{} has its image and waits to start{said}", name(rollout)),
                 unblocks: unblocks.to_owned(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
+use super::gates::Gate;
 use super::{Duration, Loose, Scalar};
 
 /// A limit: ">1%", ">= 1 %", "1%", 0.01, ">2".
@@ -56,8 +57,7 @@ pub(super) struct Deploy {
     /// When a rollout is taken back.
     pub(super) rollback: Option<Rollback>,
     /// More rules.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) gates: Option<Vec<Loose>>,
+    pub(super) gates: Option<Vec<Gate>>,
 }
 
 #[derive(JsonSchema)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 
 use super::deploy::{Approval, Deploy, HealthCheck, Rollback, Step};
+use super::gates::{Gate, Slo};
 use super::service::{Image, Service};
 use super::workload::Workload;
 use super::{Duration, Loose};
@@ -37,11 +38,9 @@ pub(super) struct File {
     /// The same as `deploy.rollback`.
     pub(super) rollback: Option<Rollback>,
     /// The same as `deploy.gates`.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) gates: Option<Vec<Loose>>,
+    pub(super) gates: Option<Vec<Gate>>,
     /// Service level objectives that a deploy waits for.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) slo: Option<Vec<Loose>>,
+    pub(super) slo: Option<Vec<Slo>>,
     /// References to secrets.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) secrets: Option<BTreeMap<String, String>>,
@@ -130,11 +129,9 @@ pub(super) struct Overrides {
     #[schemars(extend("x-unsupported" = true))]
     pub(super) source: Option<Loose>,
     /// As at top level.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) gates: Option<Vec<Loose>>,
+    pub(super) gates: Option<Vec<Gate>>,
     /// As at top level.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) slo: Option<Vec<Loose>>,
+    pub(super) slo: Option<Vec<Slo>>,
     /// As at top level.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) secrets: Option<Loose>,

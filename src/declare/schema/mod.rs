@@ -8,6 +8,7 @@
 
 mod deploy;
 mod file;
+mod gates;
 mod service;
 mod workload;
 

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::model::policy::{CheckKind, Strategy};
 
+mod gates;
 mod hostile;
 mod shapes;
 

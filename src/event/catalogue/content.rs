@@ -109,7 +109,7 @@ fn version(version: &Version) -> Value {
 }
 
 fn judged(verdict: &Verdict) -> Value {
-    json!({
+    let mut judged = json!({
         "answer": verdict.answer.name(),
         "cause": verdict.gate.name(),
         "limit": verdict.numbers.limit,
@@ -117,7 +117,13 @@ fn judged(verdict: &Verdict) -> Value {
         "samples": verdict.numbers.samples,
         "value": verdict.numbers.value,
         "windowSeconds": verdict.numbers.window_seconds,
-    })
+    });
+    for (key, said) in [("gate", &verdict.name), ("provider", &verdict.numbers.provider)] {
+        if let (Value::Object(judged), Some(said)) = (&mut judged, said) {
+            judged.insert(key.to_owned(), json!(cut(said)));
+        }
+    }
+    judged
 }
 
 fn with(mut base: Value, more: Value) -> Value {

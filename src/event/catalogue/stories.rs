@@ -71,6 +71,7 @@ pub fn failing() -> Verdict {
         limit: Some(0.01),
         samples: Some(1234),
         window_seconds: Some(120),
+        provider: None,
     })
 }
 

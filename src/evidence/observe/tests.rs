@@ -102,6 +102,7 @@ impl World {
             },
             traffic: true,
             latency: None,
+            questions: Vec::new(),
             source: None,
             metrics_port: self.port,
             pods: self.targets.clone(),

@@ -127,6 +127,16 @@ fn vector(status: u16, data: Data) -> Result<Vector, AnswerError> {
     Ok(Vector { at, series: series.collect::<Result<_, _>>()? })
 }
 
+/// Takes the one number of an answer.
+pub(super) fn single(vector: &Vector) -> Result<f64, String> {
+    match vector.series.as_slice() {
+        [] => Err("the query gave no data".to_owned()),
+        [only] if only.value.is_finite() => Ok(only.value),
+        [only] => Err(format!("the query gave {}", only.value)),
+        many => Err(format!("the query gave {} series, and one number is wanted", many.len())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -169,6 +179,23 @@ mod tests {
             (200, many, AnswerError::TooMany),
         ] {
             assert_eq!(read(status, text.as_bytes()), Err(expected));
+        }
+    }
+
+    #[test]
+    fn one_finite_number_is_wanted() {
+        let of = |values: &[f64]| {
+            let series = values.iter().map(|value| Series { labels: BTreeMap::new(), value: *value });
+            single(&Vector { at: None, series: series.collect() })
+        };
+        assert_eq!(of(&[2.5]), Ok(2.5));
+        for (values, clause) in [
+            (&[][..], "the query gave no data"),
+            (&[f64::NAN], "the query gave NaN"),
+            (&[f64::INFINITY], "the query gave inf"),
+            (&[1.0, 1.0], "the query gave 2 series, and one number is wanted"),
+        ] {
+            assert_eq!(of(values), Err(clause.to_owned()));
         }
     }
 

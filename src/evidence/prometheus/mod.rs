@@ -3,7 +3,7 @@
 
 mod answer;
 mod dialect;
-pub mod promql;
+mod promql;
 mod round;
 #[cfg(test)]
 mod tests;
@@ -19,6 +19,7 @@ use url::Url;
 
 pub use answer::AnswerError;
 use answer::Vector;
+use promql::Expr;
 pub(super) use round::Rounds;
 
 use crate::model::duration::rough;
@@ -26,6 +27,8 @@ use crate::model::samples::Dialect;
 
 /// Questions at one time to one provider, over all releases.
 const QUESTIONS: usize = 8;
+/// Looks at one window of an objective.
+const STEPS: u32 = 720;
 
 /// Gives the value of `Authorization`, read anew; the error is one clause without the secret.
 pub type Authorization = Arc<dyn Fn() -> Result<HeaderValue, String> + Send + Sync>;
@@ -126,6 +129,25 @@ impl Provider {
             self.send(query, at).await
         };
         timeout(deadline, asked).await.unwrap_or(Err(AskError::Timeout(deadline)))
+    }
+
+    /// Asks for one number; the error is one clause.
+    pub(super) async fn value(&self, query: &str) -> Result<f64, String> {
+        self.number(&Expr::Given(query.to_owned())).await
+    }
+
+    /// Asks for the share of one rate of another over a window; the error is one clause. The window is looked at in 720 steps, or in
+    /// minutes if those are longer.
+    pub(super) async fn share(&self, good: &str, total: &str, window: Duration) -> Result<f64, String> {
+        let step = (window / STEPS).max(Duration::from_mins(1));
+        let sum =
+            |query: &str| Box::new(Expr::SumOver(Box::new(Expr::Given(query.to_owned())), window, step));
+        self.number(&Expr::Divide(sum(good), sum(total))).await
+    }
+
+    async fn number(&self, query: &Expr) -> Result<f64, String> {
+        let vector = self.ask(&query.to_string(), None).await.map_err(|error| error.clause())?;
+        answer::single(&vector)
     }
 
     async fn send(&self, query: &str, at: Option<f64>) -> Result<Vector, AskError> {

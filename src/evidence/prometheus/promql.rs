@@ -1,6 +1,7 @@
 //! Queries as a tree that is printed. What comes from outside, such as a pod's name, stands in a matcher only, and is escaped there.
 
 use std::fmt;
+use std::time::Duration;
 
 /// An expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,12 @@ pub(super) enum Expr {
     And(Box<Expr>, Box<Expr>),
     /// What equals a number.
     Equals(Box<Expr>, f64),
+    /// Somebody's own query, whose brackets were seen to be balanced; it stands in brackets of its own.
+    Given(String),
+    /// The sum over a window, looked at in steps.
+    SumOver(Box<Expr>, Duration, Duration),
+    /// One by the other.
+    Divide(Box<Expr>, Box<Expr>),
 }
 
 /// How series become one.
@@ -43,7 +50,7 @@ fn quoted(f: &mut fmt::Formatter<'_>, value: &str) -> fmt::Result {
 }
 
 /// Returns a text as it stands between the quotes of a string of the language.
-pub fn escaped(text: &str) -> String {
+fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -115,6 +122,12 @@ impl fmt::Display for Expr {
             }
             Self::And(left, right) => write!(f, "({left} and {right})"),
             Self::Equals(of, value) => write!(f, "({of} == {value})"),
+            // A comment at its end would swallow the bracket.
+            Self::Given(query) => write!(f, "({query}\n)"),
+            Self::SumOver(of, window, step) => {
+                write!(f, "sum_over_time(({of})[{}s:{}s])", window.as_secs(), step.as_secs())
+            }
+            Self::Divide(left, right) => write!(f, "({left} / {right})"),
         }
     }
 }
@@ -147,5 +160,9 @@ mod tests {
             Box::new(Expr::And(Box::new(Expr::Call("timestamp", up())), Box::new(Expr::Equals(up(), 1.0)))),
         );
         assert_eq!(tree.to_string(), "max by (pod) ((timestamp(up{}) and (up{} == 1)))");
+        let minute = Duration::from_mins(1);
+        let given = || Box::new(Expr::Given("good # mine".into()));
+        let slo = Expr::Divide(Box::new(Expr::SumOver(given(), minute * 60, minute)), given());
+        assert_eq!(slo.to_string(), "(sum_over_time(((good # mine\n))[3600s:60s]) / (good # mine\n))");
     }
 }

@@ -22,6 +22,7 @@ pub(in crate::evidence) fn assignment(pods: &[Target]) -> Assignment {
         },
         traffic: true,
         latency: None,
+        questions: Vec::new(),
         source: None,
         metrics_port: 80,
         pods: pods.to_vec(),

@@ -7,7 +7,7 @@ use crate::model::duration::rough;
 use crate::model::histogram::Histogram;
 use crate::model::policy::{LatencyLimit, Longest};
 use crate::model::rollout::StageLatency;
-use crate::model::samples::{Latency, Samples};
+use crate::model::samples::{Latency, Samples, TrafficSource};
 use crate::model::verdict::{Answer, Gate, Numbers, Verdict};
 use crate::rollout::statistics::ALPHA;
 use crate::rollout::statistics_latency::{self as statistics, Against};
@@ -36,9 +36,13 @@ impl Stage<'_> {
                     let answers = self.max_latency.iter().map(|limit| self.judge(limit, &mine, &theirs));
                     let (verdicts, doubts): (Vec<_>, Vec<_>) = answers.unzip();
                     all.doubt = doubts.into_iter().flatten().next();
-                    let by = if measured.probes { "our own probes" } else { "the requests' durations" };
-                    worst(verdicts)
-                        .map(|verdict| Verdict { reason: format!("{} by {by}", verdict.reason), ..verdict })
+                    let counted = samples.and_then(|samples| samples.source);
+                    let by = if measured.probes { Some(TrafficSource::Probes) } else { counted };
+                    worst(verdicts).map(|verdict| {
+                        let provider = by.map(|source| source.name().to_owned());
+                        let numbers = Numbers { provider, ..verdict.numbers.clone() };
+                        verdict.with(numbers)
+                    })
                 }
             },
         };
@@ -128,6 +132,7 @@ impl Stage<'_> {
             value: mine.quantile(share),
             limit,
             samples: Some(mine.total()),
+            provider: None,
             window_seconds: Some(window)
                 .filter(|window| *window >= Duration::from_secs(1))
                 .map(|window| window.as_secs()),

@@ -1,6 +1,7 @@
-//! The gates of one stage, a file each kind: pod state and health check, error rate, latency. Each says pass, fail, unknown, or nothing
-//! yet.
+//! The gates of one stage, a file each kind: pod state and health check, error rate, latency, and what the team declares. Each says
+//! pass, fail, unknown, or nothing yet.
 
+pub mod declared;
 mod latency;
 mod pods;
 #[cfg(test)]
@@ -12,11 +13,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use declared::Bench;
 pub use traffic::{Traffics, traffic};
 
+use crate::model::gate::DeclaredGate;
 use crate::model::observed::PodView;
 use crate::model::policy::{CheckKind, LatencyLimit, Policy};
-use crate::model::rollout::{StageLatency, StageState};
+use crate::model::rollout::{GateCount, StageLatency, StageState};
 use crate::model::samples::{self, Samples, Tally};
 use crate::model::verdict::{Answer, Gate, Verdict};
 
@@ -27,6 +30,8 @@ pub struct Stage<'a> {
     pub policy: &'a Policy,
     /// The limit of the error rate, where this stage asks it.
     pub max_error_rate: Option<f64>,
+    /// The declared gates that this stage asks.
+    pub declared: Vec<&'a DeclaredGate>,
     /// The limits of latency, where this stage asks them.
     pub max_latency: &'a [LatencyLimit],
     /// What the record keeps of the stage.
@@ -53,13 +58,15 @@ pub struct Stage<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Evaluation {
     /// Every gate that has an answer.
-    pub verdicts: BTreeMap<&'static str, Verdict>,
+    pub verdicts: BTreeMap<String, Verdict>,
     /// A gate has no answer yet.
     pub pending: bool,
     /// The candidate's requests since the stage began.
     pub candidate: Tally,
     /// Stable's requests since the stage began.
     pub stable: Tally,
+    /// The measurements of declared gates, as they are to be kept.
+    pub gates: BTreeMap<String, GateCount>,
     /// How long requests took since the stage began, as it is to be kept.
     pub latency: Option<StageLatency>,
     /// A quantile is above its limit and that may still be chance: a step does not end on it.
@@ -71,18 +78,29 @@ pub struct Evaluation {
 impl Evaluation {
     /// Returns the first failing verdict.
     pub fn failed(&self) -> Option<&Verdict> {
-        self.verdicts.values().find(|verdict| verdict.answer == Answer::Fail)
+        self.verdicts.values().find(|verdict| verdict.answer == Answer::Fail && !verdict.dry_run)
     }
 
     /// Returns the first unknown verdict.
     pub fn unknown(&self) -> Option<&Verdict> {
-        self.verdicts.values().find(|verdict| verdict.answer == Answer::Unknown)
+        self.verdicts.values().find(|verdict| verdict.answer == Answer::Unknown && !verdict.dry_run)
+    }
+
+    /// Judges declared gates; one that is only told is waited for by nobody.
+    pub fn declared(&mut self, gates: &[&DeclaredGate], bench: Bench<'_>) {
+        for gate in gates {
+            let (key, count, verdict) = bench.judge(gate);
+            self.gates.insert(key, count);
+            if verdict.is_some() || !gate.dry_run {
+                self.add(verdict);
+            }
+        }
     }
 
     fn add(&mut self, verdict: Option<Verdict>) {
         match verdict {
             Some(verdict) => {
-                self.verdicts.insert(verdict.gate.name(), verdict);
+                self.verdicts.insert(verdict.key(), verdict);
             }
             None => self.pending = true,
         }
@@ -107,6 +125,8 @@ impl Stage<'_> {
         if !self.max_latency.is_empty() {
             self.latency(samples, &mut all);
         }
+        let Self { state, session, now, .. } = *self;
+        all.declared(&self.declared, Bench { state, samples, session, begun: state.ready_at, now });
         if self.state.ready_at.is_none() {
             // The pods are still on their way: what fails fails at once, but nobody can have passed, and nobody is late.
             all.verdicts.retain(|_, verdict| verdict.answer == Answer::Fail);

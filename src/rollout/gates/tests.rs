@@ -27,6 +27,7 @@ fn samples(candidate: Latency, stable: Latency) -> Samples {
         candidate: Traffic::Seen(Tally::default()),
         stable: Traffic::Seen(Tally::default()),
         latency: Some(Latencies { probes: false, candidate, stable }),
+        answers: BTreeMap::new(),
     }
 }
 
@@ -38,6 +39,7 @@ fn asked(limits: &[LatencyLimit], state: &StageState, samples: &Samples) -> Eval
     Stage {
         policy: &policy,
         max_error_rate: None,
+        declared: Vec::new(),
         max_latency: limits,
         state: &state,
         session: 7,
@@ -69,25 +71,25 @@ fn latency_fails_where_it_is_proven_and_not_shared() {
             half_a_second(),
             histogram([900, 90, 0, 0]),
             calm(),
-            "latency pass: p99 within the limit by the requests' durations (value 456 ms, limit 500 ms, 990 samples, over 1m)",
+            "latency pass: p99 within the limit (value 456 ms, limit 500 ms, 990 samples, over 1m, by the pods' metrics)",
         ),
         (
             half_a_second(),
             histogram([900, 0, 90, 0]),
             calm(),
-            "latency fail: the candidate is too slow: p99 above 500ms by the requests' durations (value 945 ms, limit 500 ms, 990 samples, over 1m)",
+            "latency fail: the candidate is too slow: p99 above 500ms (value 945 ms, limit 500 ms, 990 samples, over 1m, by the pods' metrics)",
         ),
         (
             half_a_second(),
             histogram([900, 0, 90, 0]),
             histogram([9_000, 0, 900, 0]),
-            "latency unknown: p99 above 500ms, and stable's as well: what slows both says nothing of the candidate by the requests' durations (value 945 ms, limit 500 ms, 990 samples, over 1m)",
+            "latency unknown: p99 above 500ms, and stable's as well: what slows both says nothing of the candidate (value 945 ms, limit 500 ms, 990 samples, over 1m, by the pods' metrics)",
         ),
         (
             half_a_second(),
             histogram([0, 0, 0, 0]),
             calm(),
-            "latency pass: no requests yet by the requests' durations (limit 500 ms, over 1m)",
+            "latency pass: no requests yet (limit 500 ms, over 1m, by the pods' metrics)",
         ),
         (
             half_a_second(),
@@ -99,19 +101,19 @@ fn latency_fails_where_it_is_proven_and_not_shared() {
             p99(Longest::Time(Duration::from_secs(3))),
             histogram([900, 0, 0, 90]),
             calm(),
-            "latency unknown: the last bucket of the durations begins below the limit: p99 above 3s cannot be told by the requests' durations (value 1000 ms, limit 3000 ms, 990 samples, over 1m)",
+            "latency unknown: the last bucket of the durations begins below the limit: p99 above 3s cannot be told (value 1000 ms, limit 3000 ms, 990 samples, over 1m, by the pods' metrics)",
         ),
         (
             p99(Longest::TimesStable(1.5)),
             histogram([900, 0, 0, 90]),
             calm(),
-            "latency fail: the candidate is too slow: p99 above 1.5 times stable's by the requests' durations (value 1000 ms, limit 750 ms, 990 samples, over 1m)",
+            "latency fail: the candidate is too slow: p99 above 1.5 times stable's (value 1000 ms, limit 750 ms, 990 samples, over 1m, by the pods' metrics)",
         ),
         (
             p99(Longest::TimesStable(1.5)),
             histogram([900, 90, 0, 0]),
             histogram([20, 0, 0, 0]),
-            "latency pass: p99 of stable is not known well enough yet to compare with by the requests' durations (value 456 ms, 990 samples, over 1m)",
+            "latency pass: p99 of stable is not known well enough yet to compare with (value 456 ms, 990 samples, over 1m, by the pods' metrics)",
         ),
     ] {
         let found = asked(&limits, &session, &samples(candidate, stable));

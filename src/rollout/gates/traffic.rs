@@ -28,19 +28,22 @@ impl Stage<'_> {
         if !self.fresh(Some(samples)) {
             return self.silent(Gate::ErrorRate);
         }
-        let numbers = rate_numbers(mine, limit, elapsed(self.begun(), self.now));
+        let provider = samples.source.unwrap_or(TrafficSource::PodMetrics).name().to_owned();
+        let numbers = Numbers {
+            provider: Some(provider),
+            ..rate_numbers(mine, limit, elapsed(self.begun(), self.now))
+        };
         let Some(exceeded) = statistics::exceeds(mine, limit) else {
             return Some(
                 Verdict::unknown(Gate::ErrorRate, "absurd numbers: more errors than requests").with(numbers),
             );
         };
         if !exceeded {
-            let source = samples.source.unwrap_or(TrafficSource::PodMetrics).name();
             let above = numbers.value.is_some_and(|value| value > limit);
             let reason = match (mine.requests, above) {
-                (0, _) => format!("no requests yet by {source}"),
-                (_, true) => format!("above the limit by {source}, but so few requests may be chance"),
-                (_, false) => format!("within the limit by {source}"),
+                (0, _) => "no requests yet",
+                (_, true) => "above the limit, but so few requests may be chance",
+                (_, false) => "within the limit",
             };
             return Some(Verdict::pass(Gate::ErrorRate, reason).with(numbers));
         }
@@ -109,5 +112,5 @@ pub fn traffic(policy: &Policy, seen: Tally) -> Traffics {
 fn rate_numbers(tally: Tally, limit: f64, window: Duration) -> Numbers {
     let value = (tally.requests > 0).then(|| tally.errors as f64 / tally.requests as f64);
     let window_seconds = Some(window.as_secs()).filter(|seconds| *seconds > 0);
-    Numbers { value, limit: Some(limit), samples: Some(tally.requests), window_seconds }
+    Numbers { value, limit: Some(limit), samples: Some(tally.requests), window_seconds, provider: None }
 }

@@ -2,6 +2,7 @@
 //! to it.
 
 mod crash;
+mod gates;
 mod people;
 mod stories;
 pub(crate) mod world;

@@ -18,7 +18,9 @@ use crate::model::policy::{
     Amount, CheckKind, HealthCheck, OnLowTraffic, OnUnknown, Order, Policy, Rollback, Step, Strategy,
 };
 use crate::model::record::Record;
-use crate::model::samples::{CheckTally, Samples, Tally, Track, Traffic, TrafficSource};
+use crate::model::samples::{
+    Answers, CheckTally, Measured, Question, Samples, Tally, Track, Traffic, TrafficSource,
+};
 use crate::model::standing::Surroundings;
 use crate::model::transition::{Kind, Transition};
 use crate::model::write::Write;
@@ -73,6 +75,8 @@ pub struct World {
     pub around: Surroundings,
     pub slot: bool,
     pub provider_down: bool,
+    /// What the questions of declared gates give, by key; what is not here is not measured.
+    pub measures: BTreeMap<String, Measured>,
     pub transitions: Vec<Transition>,
     pub creates: BTreeMap<String, u32>,
     pub deletes: BTreeMap<String, u32>,
@@ -131,6 +135,8 @@ pub fn policy(strategy: Strategy) -> Policy {
             hold: true,
             history: 10,
         },
+        gates: Vec::new(),
+        slo: Vec::new(),
     }
 }
 
@@ -214,6 +220,26 @@ fn merge(into: &mut Value, from: &Value) {
     }
 }
 
+/// One measurement, where it is due.
+fn answer(samples: &mut Samples, question: &Question, measured: &Measured, now: Timestamp) {
+    let known = samples.answers.get(&question.key);
+    if known.is_some_and(|known| known.last_at + question.interval > now) {
+        return;
+    }
+    let (mut passed, mut failed) = known.map_or((0, 0), |known| (known.passed, known.failed));
+    let mut last_failure = known.and_then(|known| known.last_failure.clone());
+    match measured {
+        Measured::Pass(_) => passed += 1,
+        Measured::Fail(clause, value) => {
+            failed += 1;
+            last_failure = Some((clause.clone(), *value));
+        }
+        Measured::Unknown(_) => {}
+    }
+    let answers = Answers { passed, failed, last: measured.clone(), last_failure, last_at: now };
+    samples.answers.insert(question.key.clone(), answers);
+}
+
 impl World {
     pub fn new() -> Self {
         Self {
@@ -229,6 +255,7 @@ impl World {
             slot: true,
             around: Surroundings::default(),
             provider_down: false,
+            measures: BTreeMap::new(),
             transitions: Vec::new(),
             creates: BTreeMap::new(),
             deletes: BTreeMap::new(),
@@ -628,7 +655,7 @@ impl World {
         let Some(record) = self.working.as_ref().or(self.record.as_ref()) else { return };
         let observed = self.observed();
         let view = View::new(&self.release, self.namespace.as_str(), &observed);
-        let Some(assignment) = assignment(record, &self.namespace, &view, &observed) else {
+        let Some(assignment) = assignment(record, &self.release, &self.namespace, &view, &observed) else {
             self.samples = None;
             return;
         };
@@ -646,6 +673,7 @@ impl World {
             candidate: Traffic::Seen(Tally::default()),
             stable: Traffic::Seen(Tally::default()),
             latency: None,
+            answers: BTreeMap::new(),
         });
         if fresh {
             *samples = Samples {
@@ -658,9 +686,15 @@ impl World {
                 candidate: Traffic::Seen(Tally::default()),
                 stable: Traffic::Seen(Tally::default()),
                 latency: None,
+                answers: BTreeMap::new(),
             };
         }
         samples.last_at = self.now;
+        for question in &assignment.questions {
+            if let Some(measured) = self.measures.get(&question.key) {
+                answer(samples, question, measured, self.now);
+            }
+        }
         for target in &assignment.pods {
             let image =
                 self.pods.iter().find(|pod| pod.uid == target.uid).and_then(|pod| pod.image_id.clone());

@@ -236,11 +236,13 @@ impl ReleaseMetrics {
     }
 }
 
-const GATES: [Gate; 8] = [
+const GATES: [Gate; 11] = [
     Gate::PodState,
     Gate::HealthCheck,
     Gate::ErrorRate,
     Gate::Latency,
+    Gate::Declared,
+    Gate::Slo,
     Gate::Deadline,
     Gate::Image,
     Gate::Command,
