@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::revision::Sealed;
 use super::table::{State, Table};
 use crate::model::object::ObjectKey;
-use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView};
+use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView, Routes};
 use crate::model::{LABEL_ENVIRONMENT, LABEL_MANAGED_BY, LABEL_SERVICE, MANAGER};
 
 /// How long a read answers for an object that no watch of ours shows: somebody else's under a name that we want.
@@ -159,6 +159,7 @@ impl Shard {
                 .collect(),
             pods: self.pods.present().filter(|(at, _)| here(at)).map(|(_, pod)| pod.clone()).collect(),
             revisions: self.revisions(namespace),
+            routes: Routes::default(),
             refusals: BTreeMap::new(),
         };
         (observed, missing)

@@ -1,6 +1,6 @@
 //! What the cluster has: compact views made from watch events and write responses. Absent and unknown are different answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -118,6 +118,34 @@ pub struct RevisionBody {
     pub objects: Arc<Vec<Manifest>>,
 }
 
+/// What a pass sees of other people's routes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Routes {
+    /// The kinds that the server has and lets us read, as `apiVersion` and kind.
+    pub served: BTreeSet<(String, String)>,
+    /// The routes of the release's namespace that mention its Service, and those that were asked for by name.
+    pub objects: BTreeMap<ObjectKey, Known<Live>>,
+}
+
+impl Routes {
+    /// Tells whether the server has a kind of this group and lets us read it.
+    pub fn serves(&self, group: &str, kind: &str) -> bool {
+        self.version(group, kind).is_some()
+    }
+
+    /// Returns the `apiVersion` that a kind of this group is read by.
+    pub fn version(&self, group: &str, kind: &str) -> Option<&str> {
+        let of_group = |version: &str| version.split_once('/').is_some_and(|(found, _)| found == group);
+        let mut served = self.served.iter();
+        served.find(|(version, name)| name == kind && of_group(version)).map(|(version, _)| version.as_str())
+    }
+
+    /// Returns what is known of a route; what was not looked for is unknown.
+    pub fn object(&self, key: &ObjectKey) -> &Known<Live> {
+        self.objects.get(key).unwrap_or(&Known::Unknown)
+    }
+}
+
 /// Everything that a pass sees of the cluster for one release.
 #[derive(Debug, Clone)]
 pub struct Observed {
@@ -131,6 +159,8 @@ pub struct Observed {
     pub pods: Vec<PodView>,
     /// The kept revisions, by rollout number.
     pub revisions: BTreeMap<u64, Known<RevisionBody>>,
+    /// Other people's routes.
+    pub routes: Routes,
     /// What the last pass's writes were refused with, by object (quota, admission, rights): one sentence each.
     pub refusals: BTreeMap<ObjectKey, String>,
 }

@@ -228,6 +228,7 @@ fn every_object_gets_one_answer() {
         replica_sets: vec![],
         pods: vec![],
         revisions: BTreeMap::new(),
+        routes: crate::model::observed::Routes::default(),
         refusals: BTreeMap::new(),
     };
     let intended = Ownership::Intended { rollout: 1 };

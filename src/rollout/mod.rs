@@ -31,6 +31,7 @@ pub mod people;
 mod progress;
 mod promote;
 mod rebuild;
+pub mod route;
 pub mod size;
 pub mod statistics;
 pub mod statistics_latency;

@@ -13,7 +13,7 @@ use crate::model::desired::{Desired, Head, Identity, Mode};
 use crate::model::image::{Image, ImageRequest, ImageState, Wanted};
 use crate::model::name::{Namespace, ReleaseKey};
 use crate::model::object::{Manifest, ObjectKey, Role};
-use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView, RevisionBody, Stopped};
+use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView, RevisionBody, Routes, Stopped};
 use crate::model::policy::{
     Amount, CheckKind, HealthCheck, OnLowTraffic, OnUnknown, Order, Policy, Rollback, Step, Strategy,
 };
@@ -348,6 +348,7 @@ impl World {
             replica_sets: self.sets.iter().map(|set| set.view.clone()).collect(),
             pods: self.pods.clone(),
             revisions: self.revisions.iter().map(|(n, r)| (*n, Known::Present(r.clone()))).collect(),
+            routes: Routes::default(),
             refusals: BTreeMap::new(),
         }
     }
