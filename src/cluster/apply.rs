@@ -110,6 +110,7 @@ pub async fn execute(
     match write {
         Write::Apply { manifest, fence } => apply(calls, view, owner, manifest, fence.as_ref()).await,
         Write::Scale { key, replicas, fence } => scale(calls, view, owner, (key, *replicas), fence).await,
+        Write::Route { key, patch, fence } => route(calls, view, (key, patch), fence).await,
         Write::Delete { key, uid } => delete(calls, view, owner, key, uid).await,
         Write::SaveRevision { rollout, version, mark, objects } => {
             save(calls, view, owner, (*rollout, *mark), version, objects).await
@@ -142,6 +143,32 @@ async fn scale(
     let mut body = json!({"spec": {"replicas": replicas}});
     address(&mut body, key, Some(fence));
     patch(calls, view, owner, (key, &body), MANAGER_ROLLOUT, true).await
+}
+
+/// Patches a route that belongs to somebody else. The patch sets UID and resource version to what was read, so that the server refuses it
+/// over anything else.
+async fn route(
+    calls: &Calls,
+    view: &View,
+    (key, patch): (&ObjectKey, &[Value]),
+    fence: &Fence,
+) -> Result<Applied, WriteError> {
+    let resource = resource_of(key);
+    let place = Place { resource: &resource, namespace: &key.namespace, name: &key.name };
+    let set = |field: &str, value: &str| json!({"op": "replace", "path": format!("/metadata/{field}"), "value": value});
+    let mut operations = vec![set("uid", &fence.uid), set("resourceVersion", &fence.resource_version)];
+    operations.extend(patch.iter().cloned());
+    match calls.patch(&place, MANAGER_ROLLOUT, &operations).await {
+        Ok(raw) => {
+            let live = raw.into_live(&resource);
+            view.note_route(key, &live);
+            Ok(Applied { key: Some(key.clone()), live: Some(live) })
+        }
+        Err(source) => {
+            view.forget_route(key);
+            Err(refused(key, source))
+        }
+    }
 }
 
 /// Writes into a body which object it is and what of it was read.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::ApiResource;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource as _};
 use serde_json::Value;
 
 use super::error::ApiError;
@@ -120,6 +120,25 @@ impl Calls {
     pub async fn merge(&self, place: &Place<'_>, patch: &Value) -> Result<Raw, ApiError> {
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         self.within(self.api(place).patch(place.name, &params, &Patch::Merge(patch))).await
+    }
+
+    /// JSON patch by a manager.
+    pub async fn patch(
+        &self,
+        place: &Place<'_>,
+        manager: &str,
+        operations: &[Value],
+    ) -> Result<Raw, ApiError> {
+        let namespace = Some(place.namespace).filter(|namespace| !namespace.is_empty());
+        let path = Raw::<false>::url_path(place.resource, namespace);
+        let wrong =
+            |error: &dyn std::fmt::Display| ApiError::Invalid(format!("a patch of {}: {error}", place.name));
+        let body = serde_json::to_vec(operations).map_err(|error| wrong(&error))?;
+        let request = http::Request::patch(format!("{path}/{}?fieldManager={manager}", place.name))
+            .header(http::header::CONTENT_TYPE, "application/json-patch+json")
+            .body(body)
+            .map_err(|error| wrong(&error))?;
+        self.within(self.client.request(request)).await
     }
 
     /// JSON merge patch on `/status` by the manager `idp`.

@@ -1,5 +1,7 @@
 //! Files what watches say into the view, and wakes the releases that a pass would now see differently.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::ApiResource;
@@ -22,6 +24,9 @@ impl View {
     pub(super) fn take<const META: bool>(&self, watched: Watched, resource: &ApiResource, raw: Raw<META>) {
         if watched == Watched::Namespace {
             return self.take_namespace(&raw);
+        }
+        if watched.is_route() {
+            return self.take_route(watched, resource, raw);
         }
         let name = format!("{}/{}", raw.namespace(), raw.name());
         let release = release_of(watched, &raw);
@@ -60,7 +65,9 @@ impl View {
             }};
         }
         match watched {
-            Watched::Namespace => Ok(false),
+            Watched::Namespace | Watched::HttpRoute | Watched::VirtualService | Watched::DestinationRule => {
+                Ok(false)
+            }
             Watched::Release => heard!(releases, place.0.clone(), release_seen(&raw)),
             Watched::Deployment | Watched::Service | Watched::ConfigMap => {
                 let key = key_of(resource, &raw);
@@ -85,13 +92,19 @@ impl View {
             }
             return;
         }
+        if watched.is_route() {
+            let names = self.routes().removed(&key_of(resource, raw), raw.uid());
+            return self.wake_services(raw.namespace(), &names);
+        }
         self.watches().skipped(watched, &format!("{}/{}", raw.namespace(), raw.name()), None);
         let filed = self.homes().remove(&home(watched, raw));
         let Some(release) = filed.or_else(|| raw.release()) else { return };
         let (key, place) = (key_of(resource, raw), (raw.namespace().to_owned(), raw.name().to_owned()));
         let uid = raw.uid();
         let changed = self.change(&release, |shard| match watched {
-            Watched::Namespace => false,
+            Watched::Namespace | Watched::HttpRoute | Watched::VirtualService | Watched::DestinationRule => {
+                false
+            }
             Watched::Release => shard.releases.removed(&place.0, uid),
             Watched::Deployment | Watched::Service | Watched::ConfigMap => shard.objects.removed(&key, uid),
             Watched::Revision => rollout_of(&place.1)
@@ -111,6 +124,12 @@ impl View {
         if watched == Watched::Namespace {
             self.namespaces().sweep(round, |_| true);
         }
+        if watched.is_route() {
+            let gone = self.routes().sweep(watched, round);
+            for namespace in &gone {
+                self.wake_namespace(namespace);
+            }
+        }
         let mut changed = Vec::new();
         self.each(|release, shard| {
             if sweep(shard, watched, round) {
@@ -121,6 +140,40 @@ impl View {
         for release in &changed {
             self.wake(release);
             self.tidy(release);
+        }
+    }
+
+    /// Notes by which version the routes of a kind are read; none: the server does not have the kind, or does not let us read it.
+    pub(super) fn serve_routes(&self, watched: Watched, version: Option<&'static str>) {
+        let gone = self.routes().serve(watched, version);
+        for namespace in &gone {
+            self.wake_namespace(namespace);
+        }
+    }
+
+    fn take_route<const META: bool>(&self, watched: Watched, resource: &ApiResource, raw: Raw<META>) {
+        let round = self.watches().round(watched);
+        let key = key_of(resource, &raw);
+        let namespace = raw.namespace().to_owned();
+        let live = raw.into_live(resource);
+        let row = ObjectRow::new(&live, false, Instant::now());
+        let names = self.routes().heard(key, &live, row, round);
+        self.wake_services(&namespace, &names);
+    }
+
+    /// Wakes the releases of these Services that have their passes in a namespace.
+    fn wake_services(&self, namespace: &str, names: &BTreeSet<String>) {
+        if names.is_empty() {
+            return;
+        }
+        let mut there = Vec::new();
+        self.each(|release, shard| {
+            if shard.namespace.as_deref() == Some(namespace) && names.contains(release.service.as_str()) {
+                there.push(release.clone());
+            }
+        });
+        for release in &there {
+            self.wake(release);
         }
     }
 
@@ -199,7 +252,7 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 
 fn take_out(shard: &mut Shard, watched: Watched, place: &(String, String)) -> bool {
     match watched {
-        Watched::Namespace => false,
+        Watched::Namespace | Watched::HttpRoute | Watched::VirtualService | Watched::DestinationRule => false,
         Watched::Release => shard.releases.remove(&place.0),
         Watched::Deployment | Watched::Service | Watched::ConfigMap => {
             let resource = watched.resource();
@@ -220,7 +273,7 @@ fn take_out(shard: &mut Shard, watched: Watched, place: &(String, String)) -> bo
 
 fn sweep(shard: &mut Shard, watched: Watched, round: u64) -> bool {
     match watched {
-        Watched::Namespace => false,
+        Watched::Namespace | Watched::HttpRoute | Watched::VirtualService | Watched::DestinationRule => false,
         Watched::Release => shard.releases.sweep(round, |_| true),
         Watched::Deployment | Watched::Service | Watched::ConfigMap => {
             shard.objects.sweep(round, |key| Watched::of(key) == Some(watched))

@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::raw::resource_of;
 use super::record::{self, RecordError, Stored};
 use super::revision::Owner;
+use super::routes::is_weighted;
 use super::shard::ReleaseSeen;
 use super::view::{View, ViewError, Wake};
 use super::watch;
@@ -79,7 +80,11 @@ impl Cluster {
     async fn look(&self, release: &ReleaseKey, key: &ObjectKey) {
         let resource = resource_of(key);
         let place = Place { resource: &resource, namespace: &key.namespace, name: &key.name };
+        // A rule for destinations that a write of ours left in doubt is somebody else's as well.
+        let is_filed = |key: &ObjectKey| is_weighted(key) || self.view.is_doubted_route(key);
         match self.calls.get(&place).await {
+            Ok(Some(raw)) if is_filed(key) => self.view.note_route(key, &raw.into_live(&resource)),
+            Ok(None) if is_filed(key) => self.view.note_no_route(key),
             Ok(Some(raw)) => self.view.note(release, key, &raw.into_live(&resource)),
             Ok(None) => self.view.note_absent(release, key),
             Err(error) => tracing::warn!(%release, object = %key, %error, "an object could not be read"),

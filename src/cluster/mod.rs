@@ -29,6 +29,7 @@ pub mod raw;
 pub mod record;
 mod record_codec;
 pub mod revision;
+mod routes;
 mod shard;
 pub mod suspensions;
 mod table;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::revision::Sealed;
+use super::routes::is_weighted;
 use super::table::{State, Table};
 use crate::model::object::ObjectKey;
 use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView, Routes};
@@ -62,7 +63,7 @@ impl ObjectRow {
         }
     }
 
-    fn live(&self) -> Option<Live> {
+    pub fn live(&self) -> Option<Live> {
         Some(Live {
             uid: self.uid.clone(),
             resource_version: self.resource_version.clone(),
@@ -131,7 +132,7 @@ impl Shard {
                 objects.insert(key.clone(), Known::Present(live));
             }
         }
-        for key in wanted {
+        for key in wanted.iter().filter(|key| !is_weighted(key)) {
             if objects.contains_key(key) {
                 continue;
             }

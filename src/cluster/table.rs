@@ -166,6 +166,16 @@ impl<K: Ord, T: PartialEq> Table<K, T> {
         self.rows.get(key).map(|row| &row.state)
     }
 
+    /// Returns what only a read settles.
+    pub fn doubted(&self) -> impl Iterator<Item = &K> {
+        self.rows.iter().filter(|(_, row)| matches!(row.state, State::Doubt)).map(|(key, _)| key)
+    }
+
+    /// Returns the keys of all rows.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.rows.keys()
+    }
+
     /// Returns what is there.
     pub fn present(&self) -> impl Iterator<Item = (&K, &T)> {
         self.rows.iter().filter_map(|(key, row)| match &row.state {

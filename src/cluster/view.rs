@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::revision::{RevisionError, Sealed};
+use super::routes::RouteBook;
 use super::shard::{ObjectRow, ReleaseSeen, Shard};
 use super::table::{News, State, Table};
 use super::watched::{Health, Watched, Watches};
@@ -29,6 +30,8 @@ pub struct View {
     shards: RwLock<HashMap<ReleaseKey, Arc<Mutex<Shard>>>>,
     /// The release under which a thing was last filed: labels may change, and a deletion need not carry them.
     homes: Mutex<HashMap<Home, ReleaseKey>>,
+    /// Other people's routes.
+    routes: Mutex<RouteBook>,
     /// Whether each namespace is being deleted.
     namespaces: Mutex<Table<String, bool>>,
     watches: Watches,
@@ -46,6 +49,7 @@ impl View {
         Self {
             shards: RwLock::default(),
             homes: Mutex::default(),
+            routes: Mutex::default(),
             namespaces: Mutex::default(),
             watches: Watches::new(),
             wake,
@@ -123,6 +127,32 @@ impl View {
         });
     }
 
+    /// Notes a route as the server answered it to a read or a write.
+    pub fn note_route(&self, key: &ObjectKey, live: &Live) {
+        let round = self.route_round(key);
+        lock(&self.routes).told(key, live, ObjectRow::new(live, false, Instant::now()), round);
+    }
+
+    /// Notes that a read found no such route.
+    pub fn note_no_route(&self, key: &ObjectKey) {
+        let round = self.route_round(key);
+        lock(&self.routes).told_absent(key, round);
+    }
+
+    /// Notes that a write of a route was refused or unanswered: the next look asks the server.
+    pub fn forget_route(&self, key: &ObjectKey) {
+        lock(&self.routes).doubt(key);
+    }
+
+    /// Returns whether a route is one that only a read can tell about.
+    pub fn is_doubted_route(&self, key: &ObjectKey) -> bool {
+        lock(&self.routes).is_doubted(key)
+    }
+
+    fn route_round(&self, key: &ObjectKey) -> u64 {
+        Watched::of_route(&key.kind).map_or(u64::MAX, |watched| self.watches.round(watched))
+    }
+
     fn round(&self, key: &ObjectKey) -> u64 {
         Watched::of(key).map_or(u64::MAX, |watched| self.watches.round(watched))
     }
@@ -178,7 +208,15 @@ impl View {
         let shard = self.shard(release);
         let mut shard = lock(&shard);
         shard.namespace = Some(namespace.to_string());
-        shard.observed(namespace.as_str(), known, wanted)
+        let (mut observed, mut missing) = shard.observed(namespace.as_str(), known, wanted);
+        let (routes, unread) = self.routes().observed(namespace.as_str(), release.service.as_str(), wanted);
+        observed.routes = routes;
+        missing.extend(unread);
+        (observed, missing)
+    }
+
+    pub(super) fn routes(&self) -> MutexGuard<'_, RouteBook> {
+        lock(&self.routes)
     }
 
     fn namespace(&self, name: &str) -> Known<()> {

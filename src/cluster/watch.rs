@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use kube::core::ApiResource;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::raw::Raw;
+use super::raw::{self, Raw};
 use super::view::View;
 use super::watched::Watched;
 
@@ -23,6 +24,9 @@ pub(super) const SECONDS: u32 = 60;
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause: how late a server that is back is noticed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How late a kind of routes that comes to the server is noticed.
+const MISSING: Duration = Duration::from_mins(1);
 
 /// Pauses between failures in a row.
 pub(super) struct Pauses {
@@ -71,8 +75,44 @@ pub fn spawn(client: &Client, view: &Arc<View>, tasks: &TaskTracker, shutdown: &
 }
 
 async fn run<const META: bool>(client: Client, view: &View, watched: Watched) {
-    let resource = watched.resource();
-    let api: Api<Raw<META>> = Api::all_with(client, &resource);
+    if watched.is_route() {
+        return run_routes::<META>(client, view, watched).await;
+    }
+    follow::<META>(client, view, watched, &watched.resource()).await;
+}
+
+/// Watches a kind that the server need not have, in the first version that it has. One that is missing, or may not be read, holds nobody
+/// up; it is asked for again from time to time.
+async fn run_routes<const META: bool>(client: Client, view: &View, watched: Watched) {
+    loop {
+        for version in watched.versions() {
+            let resource = raw::resource(version, watched.name());
+            view.serve_routes(watched, Some(version));
+            let end = follow::<META>(client.clone(), view, watched, &resource).await;
+            view.serve_routes(watched, None);
+            if let End::Forbidden(error) = end {
+                tracing::warn!(kind = watched.name(), %error, "routes may not be read: none are used");
+            }
+        }
+        view.watches().heard(watched);
+        view.watches().done(watched);
+        tokio::time::sleep(MISSING).await;
+    }
+}
+
+/// Why a watch is not begun anew.
+enum End {
+    Missing,
+    Forbidden(String),
+}
+
+async fn follow<const META: bool>(
+    client: Client,
+    view: &View,
+    watched: Watched,
+    resource: &ApiResource,
+) -> End {
+    let api: Api<Raw<META>> = Api::all_with(client, resource);
     let config = watcher::Config {
         label_selector: watched.selector(),
         timeout: Some(SECONDS),
@@ -86,9 +126,14 @@ async fn run<const META: bool>(client: Client, view: &View, watched: Watched) {
                 if !matches!(event, Event::Init) {
                     view.watches().heard(watched);
                 }
-                take(view, watched, &resource, event);
+                take(view, watched, resource, event);
             }
             Err(error) => {
+                match refused(&error).filter(|_| watched.is_route()) {
+                    Some(404) => return End::Missing,
+                    Some(403) => return End::Forbidden(error.to_string()),
+                    _ => {}
+                }
                 let error = error.to_string();
                 if view.watches().failed(watched, error.clone()) {
                     tracing::warn!(%error, "a watch failed and is begun anew");
@@ -96,14 +141,19 @@ async fn run<const META: bool>(client: Client, view: &View, watched: Watched) {
             }
         }
     }
+    End::Missing
 }
 
-fn take<const META: bool>(
-    view: &View,
-    watched: Watched,
-    resource: &kube::core::ApiResource,
-    event: Event<Raw<META>>,
-) {
+/// The code with which the server refused to list.
+fn refused(error: &watcher::Error) -> Option<u16> {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    }
+}
+
+fn take<const META: bool>(view: &View, watched: Watched, resource: &ApiResource, event: Event<Raw<META>>) {
     match event {
         Event::Init => view.watches().begin(watched),
         Event::InitApply(raw) | Event::Apply(raw) => view.take(watched, resource, raw),

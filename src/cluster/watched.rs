@@ -34,11 +34,23 @@ pub enum Watched {
     ReplicaSet,
     /// Pods of releases.
     Pod,
+    /// All routes of the Gateway API, where the server has them.
+    HttpRoute,
+    /// All routes of Istio, where the server has them.
+    VirtualService,
+    /// All rules for destinations of Istio, where the server has them.
+    DestinationRule,
 }
+
+const GATEWAY: [&str; 1] = ["gateway.networking.k8s.io/v1"];
+const ISTIO: [&str; 2] = ["networking.istio.io/v1", "networking.istio.io/v1beta1"];
+/// The versions and kinds of routes that can have weights.
+pub const ROUTES: [(&str, &str); 3] =
+    [(GATEWAY[0], "HTTPRoute"), (ISTIO[0], "VirtualService"), (ISTIO[1], "VirtualService")];
 
 impl Watched {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Namespace,
         Self::Release,
         Self::Deployment,
@@ -47,6 +59,9 @@ impl Watched {
         Self::Revision,
         Self::ReplicaSet,
         Self::Pod,
+        Self::HttpRoute,
+        Self::VirtualService,
+        Self::DestinationRule,
     ];
 
     /// Returns the kind as it stands in metrics and messages.
@@ -60,10 +75,27 @@ impl Watched {
             Self::Revision => "Secret",
             Self::ReplicaSet => "ReplicaSet",
             Self::Pod => "Pod",
+            Self::HttpRoute => "HTTPRoute",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
         }
     }
 
-    /// Returns the resource.
+    /// Returns whether it shows other people's routes; their kinds need not be there.
+    pub fn is_route(self) -> bool {
+        !self.versions().is_empty()
+    }
+
+    /// Returns the versions of a kind that need not be there, the wanted one first; none for the kinds that have to.
+    pub fn versions(self) -> &'static [&'static str] {
+        match self {
+            Self::HttpRoute => &GATEWAY,
+            Self::VirtualService | Self::DestinationRule => &ISTIO,
+            _ => &[],
+        }
+    }
+
+    /// Returns the resource; of a kind that need not be there, in the wanted version.
     pub fn resource(self) -> ApiResource {
         match self {
             Self::Release => crd::resource(),
@@ -72,13 +104,19 @@ impl Watched {
             Self::Namespace | Self::Service | Self::ConfigMap | Self::Pod => {
                 super::raw::resource("v1", self.name())
             }
+            Self::HttpRoute => super::raw::resource(GATEWAY[0], self.name()),
+            Self::VirtualService | Self::DestinationRule => super::raw::resource(ISTIO[0], self.name()),
         }
     }
 
     /// Returns the label selector; `None`: everything.
     pub fn selector(self) -> Option<String> {
         match self {
-            Self::Namespace | Self::Release => None,
+            Self::Namespace
+            | Self::Release
+            | Self::HttpRoute
+            | Self::VirtualService
+            | Self::DestinationRule => None,
             Self::Deployment | Self::Service | Self::ConfigMap => {
                 Some(format!("{LABEL_MANAGED_BY}={MANAGER},{LABEL_SERVICE}"))
             }
@@ -90,6 +128,13 @@ impl Watched {
     /// Returns whether only metadata are asked for.
     pub fn is_metadata(self) -> bool {
         matches!(self, Self::Namespace | Self::Release)
+    }
+
+    /// Returns the watch that shows other people's objects of this kind.
+    pub fn of_route(kind: &str) -> Option<Self> {
+        [Self::HttpRoute, Self::VirtualService, Self::DestinationRule]
+            .into_iter()
+            .find(|watched| watched.name() == kind)
     }
 
     /// Returns the watch that shows our objects of this key's kind.

@@ -8,6 +8,7 @@ use super::number;
 use super::order;
 use super::section::{At, Complaint, Section, cut};
 use super::text;
+use super::traffic::traffic;
 use super::tree::{Style, Value};
 use super::workload::{port, url_path};
 use crate::model::declaration::{Probe, Tier};
@@ -35,8 +36,8 @@ pub(super) fn policy(
     tier: Tier,
 ) -> Policy {
     let declared = steps(section);
-    let known = [("rolling", Strategy::Rolling), ("canary", Strategy::Canary)];
-    let strategy = section.choice("strategy", &known, &["blue_green", "recreate"]);
+    let known = [Strategy::Rolling, Strategy::Canary, Strategy::BlueGreen, Strategy::Recreate];
+    let strategy = section.choice("strategy", &known.map(|strategy| (strategy.name(), strategy)), &[]);
     let default = if section.entry("canary").is_some() { Strategy::Canary } else { Strategy::Rolling };
     let strategy = strategy.unwrap_or(default);
     if strategy == Strategy::Canary && section.entry("canary").is_none() {
@@ -50,15 +51,25 @@ pub(super) fn policy(
     let or = |found: Option<At<Duration>>, default: u64| {
         found.map_or(Duration::from_secs(default), |found| found.value)
     };
+    let rollback = rollback(&section.section("rollback"), tier);
+    let steps = match strategy {
+        Strategy::Canary => declared,
+        // The gate before the switch, then the bake with the old set still standing.
+        Strategy::BlueGreen => {
+            vec![Step::timed(0, Duration::ZERO), Step::timed(100, rollback.window)]
+        }
+        Strategy::Rolling | Strategy::Recreate => Vec::new(),
+    };
     Policy {
         strategy,
-        steps: if strategy == Strategy::Canary { declared } else { Vec::new() },
+        steps,
+        traffic: traffic(&section.section("traffic")),
         progress_deadline: or(section.duration("progress_deadline", SECOND..=DAY), 600),
         image_wait: or(image.duration("wait", Duration::ZERO..=7 * DAY), 900),
         max_surge,
         max_unavailable,
         health: health(&section.section("healthcheck"), served),
-        rollback: rollback(&section.section("rollback"), tier),
+        rollback,
         order: Order::default(),
         gates: gates::gates(section),
         slo: gates::objectives(file),

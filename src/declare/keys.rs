@@ -248,7 +248,8 @@ mod tests {
     #[test]
     fn the_shape_knows_what_the_schema_says() {
         let deploy = file().key("deploy").unwrap();
-        assert!(deploy.key("traffic").unwrap().unsupported);
+        assert!(deploy.key("hooks").unwrap().unsupported);
+        assert!(deploy.key("traffic").unwrap().key("route").is_some());
         assert!(deploy.key("canary").unwrap().item().unwrap().key("weight").is_some());
         assert!(deploy.key("canary").unwrap().item().unwrap().key("match").unwrap().unsupported);
         let overrides = file().key("environments").unwrap().key("staging").unwrap().key("overrides").unwrap();

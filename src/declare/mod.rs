@@ -31,6 +31,7 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 mod text;
+mod traffic;
 mod tree;
 mod workload;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::duration;
 use super::gate::{DeclaredGate, Slo};
 use super::name::{EnvironmentName, ServiceName, TeamName};
+use super::traffic::Traffic;
 
 /// How stable is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,12 +18,34 @@ pub enum Strategy {
     Rolling,
     /// A second Deployment, `<name>-canary`, takes a growing share first.
     Canary,
+    /// A second Deployment of the full size, `<name>-canary`, takes all traffic at once while the old one still stands.
+    BlueGreen,
+    /// All of stable's pods end before the first of the new template starts.
+    Recreate,
+}
+
+impl Strategy {
+    /// Tells whether the candidate has a Deployment of its own beside stable's.
+    pub fn is_beside(self) -> bool {
+        matches!(self, Self::Canary | Self::BlueGreen)
+    }
+
+    /// Returns the strategy's name as it stands in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rolling => "rolling",
+            Self::Canary => "canary",
+            Self::BlueGreen => "blue_green",
+            Self::Recreate => "recreate",
+        }
+    }
 }
 
 /// One step of a canary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// The share asked for, in per cent, 1 to 100. The last step of a policy is always 100.
+    /// The share asked for, in per cent, 1 to 100; 0 for the gate before the switch of a blue-green deploy. The last step of a policy
+    /// is always 100.
     pub weight: u8,
     /// How long the step is observed; zero asks pod state and health check once, unless a person is waited for.
     #[serde(with = "duration")]
@@ -271,8 +294,11 @@ pub struct Rollback {
 pub struct Policy {
     /// How stable is replaced.
     pub strategy: Strategy,
-    /// The canary's steps, weights strictly increasing, the last 100. For rolling: empty.
+    /// The steps of a canary or a blue-green deploy, weights strictly increasing, the last 100. For the others: empty.
     pub steps: Vec<Step>,
+    /// What moves the traffic.
+    #[serde(default)]
+    pub traffic: Traffic,
     /// How long a step's pods may take to be ready.
     #[serde(with = "duration")]
     pub progress_deadline: Duration,

@@ -254,6 +254,9 @@ pub struct Record {
     /// The running rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
+    /// An ended rollout whose candidate keeps all traffic: stable's Deployment did not become ready with its template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Box<Rollout>>,
     /// Held and parked identities, by the number of the rollout that ended so.
     #[serde(default)]
     pub held: BTreeMap<u64, HeldVersion>,

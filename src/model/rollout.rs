@@ -13,6 +13,7 @@ use super::histogram::Histogram;
 use super::image::{Image, ImageRequest};
 use super::policy::Policy;
 use super::samples::{Tally, TrafficSource};
+use super::traffic::Router;
 use super::verdict::Verdict;
 
 /// What a rollout tries to make stable.
@@ -294,6 +295,28 @@ pub struct Rollout {
     /// What happened so far, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<Happened>,
+    /// What moves the traffic, chosen when it started; `None`: traffic follows pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<Router>,
+    /// With a router: the share that the candidate may be given, in per cent, 0 to 100.
+    #[serde(default)]
+    pub weight: u8,
+    /// With a router: since when it shall be as it shall be now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
+    /// The route was seen split, and accepted so: pods of the candidate get what it says and nothing else.
+    #[serde(default)]
+    pub split: bool,
+    /// All traffic was seen back at stable's own Deployment: the candidate's may be taken away.
+    #[serde(default)]
+    pub away: bool,
+    /// The candidate's Deployment is empty for good: the route goes back to what it was.
+    #[serde(default)]
+    pub joining: bool,
+    /// An earlier candidate that still has the traffic, by its rollout's number: its Deployment stands in for the candidate's own, and
+    /// stable's takes this rollout's template under its cover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cover: Option<u64>,
 }
 
 /// The candidate of a rollout.

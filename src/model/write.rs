@@ -1,5 +1,7 @@
 //! What a pass asks of the cluster: writes as values, each idempotent, each fenced where something exists already.
 
+use serde_json::Value;
+
 use super::object::{Fence, Manifest, ObjectKey};
 use super::rollout::{Mark, Version};
 
@@ -19,6 +21,15 @@ pub enum Write {
         key: ObjectKey,
         /// The pods wanted.
         replicas: u32,
+        /// What was read.
+        fence: Fence,
+    },
+    /// JSON patch by `idp-rollout` of a team's own route.
+    Route {
+        /// The route.
+        key: ObjectKey,
+        /// The operations, never empty.
+        patch: Vec<Value>,
         /// What was read.
         fence: Fence,
     },
@@ -60,6 +71,7 @@ impl Write {
         match self {
             Self::Apply { .. } => "apply",
             Self::Scale { .. } => "scale",
+            Self::Route { .. } => "route",
             Self::Delete { .. } => "delete",
             Self::SaveRevision { .. } => "save_revision",
             Self::MarkRevision { .. } => "mark_revision",

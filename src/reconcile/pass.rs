@@ -311,7 +311,7 @@ impl Driver {
 fn key_of(write: &Write) -> Option<&ObjectKey> {
     match write {
         Write::Apply { manifest, .. } => Some(&manifest.key),
-        Write::Scale { key, .. } | Write::Delete { key, .. } => Some(key),
+        Write::Scale { key, .. } | Write::Route { key, .. } | Write::Delete { key, .. } => Some(key),
         Write::SaveRevision { .. } | Write::MarkRevision { .. } | Write::DropRevision { .. } => None,
     }
 }

@@ -2,12 +2,14 @@
 
 use crate::cluster::record::{Contents, Stored};
 use crate::cluster::revision::Owner;
+use crate::cluster::watched::ROUTES;
 use crate::event::outbox;
 use crate::model::desired::Head;
 use crate::model::name::{Namespace, ReleaseKey};
 use crate::model::object::ObjectKey;
 use crate::model::observed::{Known, Observed};
 use crate::model::record::Record;
+use crate::model::traffic::Router;
 use crate::rollout::{self, view};
 use crate::telemetry::metrics::Stage;
 
@@ -63,11 +65,19 @@ impl Driver {
         let keys = wanted_keys(release, &namespace, &head, stored.record());
         let mut observed =
             self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
-        let kept: Vec<ObjectKey> = observed
+        let kept = observed
             .revisions
             .values()
             .filter_map(Known::present)
-            .flat_map(|revision| revision.objects.iter().map(|manifest| manifest.key.clone()))
+            .flat_map(|revision| revision.objects.iter().map(|manifest| manifest.key.clone()));
+        // What a router needs beside them is looked for only where there may be one.
+        let routed = !observed.routes.objects.is_empty() || stored.record().is_some_and(is_routed);
+        let tracks = stored
+            .record()
+            .filter(|_| routed)
+            .map(|record| rollout::track_keys(release, namespace.as_str(), record));
+        let kept: Vec<ObjectKey> = kept
+            .chain(tracks.into_iter().flatten())
             .filter(|key| !observed.objects.contains_key(key))
             .collect();
         if !kept.is_empty() {
@@ -192,6 +202,28 @@ impl Driver {
     }
 }
 
+fn is_routed(record: &Record) -> bool {
+    record.rollout.as_ref().or(record.serving.as_deref()).is_some_and(|rollout| rollout.router.is_some())
+}
+
+/// The routes that a pass must know about, whatever they name: the one of the running rollout, and the one that the file names.
+fn routes(namespace: &Namespace, head: &Head, record: Option<&Record>) -> Vec<ObjectKey> {
+    let running = record.and_then(|record| record.rollout.as_ref().or(record.serving.as_deref()));
+    let router = running.and_then(|rollout| rollout.router.as_ref());
+    let policies =
+        running.map(|rollout| &rollout.policy).into_iter().chain(head.desired().map(|d| &d.policy));
+    let named = policies.filter_map(|policy| policy.traffic.route.as_ref());
+    let named = named.flat_map(|name| {
+        ROUTES.map(|(api_version, kind)| ObjectKey {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+            namespace: namespace.to_string(),
+            name: name.clone(),
+        })
+    });
+    router.and_then(Router::route).cloned().into_iter().chain(named).collect()
+}
+
 /// The objects that a pass must know about: what the inventory has, what the head asks for, and the two Deployments.
 fn wanted_keys(
     release: &ReleaseKey,
@@ -202,6 +234,7 @@ fn wanted_keys(
     let mut keys =
         vec![view::stable_key(release, namespace.as_str()), view::canary_key(release, namespace.as_str())];
     keys.extend(record.into_iter().flat_map(|record| record.inventory.keys().cloned()));
+    keys.extend(routes(namespace, head, record));
     keys.extend(
         head.desired()
             .into_iter()

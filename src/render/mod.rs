@@ -19,8 +19,10 @@ mod objects;
 mod pod;
 #[cfg(test)]
 mod tests;
+mod tracks;
 
 pub use body::{CANARY_SUFFIX, Stamp, canary_of, content_hash, pin, stamp};
+pub use tracks::{subsets_key, subsets_of, track_of};
 
 /// The version of the renderer: counted up whenever the same declaration renders to other bytes. Part of a version's `platform`.
 pub const RENDERER: &str = "1";

@@ -141,7 +141,7 @@ fn deployment(declaration: &Declaration, context: &RenderContext<'_>, files: Opt
         "replicas": 0,
         "revisionHistoryLimit": REVISION_HISTORY,
         "progressDeadlineSeconds": pod::seconds(policy.progress_deadline).max(1),
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": rolling(declaration)},
+        "strategy": replacement(declaration),
         "selector": {"matchLabels": {
             LABEL_RELEASE: context.release.to_string(),
             LABEL_TRACK: "stable",
@@ -160,7 +160,17 @@ fn deployment(declaration: &Declaration, context: &RenderContext<'_>, files: Opt
     manifest(Role::Workload, context, body)
 }
 
-/// How Kubernetes replaces pods. A canary's promotion rolls beside the candidate and may take no pod away before its successor is ready.
+/// How Kubernetes replaces pods.
+fn replacement(declaration: &Declaration) -> Value {
+    match declaration.policy.strategy {
+        Strategy::Recreate => json!({"type": "Recreate"}),
+        Strategy::Rolling | Strategy::Canary | Strategy::BlueGreen => {
+            json!({"type": "RollingUpdate", "rollingUpdate": rolling(declaration)})
+        }
+    }
+}
+
+/// How many pods Kubernetes replaces at a time. A canary's promotion rolls beside the candidate and may take no pod away before its successor is ready.
 fn rolling(declaration: &Declaration) -> Value {
     let amount = |amount: Amount| match amount {
         Amount::Count(count) => json!(count),
@@ -168,8 +178,8 @@ fn rolling(declaration: &Declaration) -> Value {
     };
     let policy = &declaration.policy;
     let (surge, unavailable) = match policy.strategy {
-        Strategy::Rolling => (policy.max_surge, policy.max_unavailable),
-        Strategy::Canary => {
+        Strategy::Rolling | Strategy::Recreate => (policy.max_surge, policy.max_unavailable),
+        Strategy::Canary | Strategy::BlueGreen => {
             let none = matches!(policy.max_surge, Amount::Count(0) | Amount::Percent(0));
             (if none { Amount::Count(1) } else { policy.max_surge }, Amount::Count(0))
         }

@@ -2,7 +2,7 @@
 //! the Kubernetes API: what stable was is kept in its revision Secret.
 
 use super::gates::elapsed;
-use super::machine::{Machine, is_canary};
+use super::machine::{Machine, is_beside};
 use crate::model::observed::Known;
 use crate::model::rollout::Rollout;
 
@@ -12,15 +12,17 @@ impl Machine<'_> {
         let Some(rollout) = self.record.rollout.clone() else { return };
         let wanted = self.record.replicas;
         let ready = self.view.stable.present().map_or(0, super::view::Workload::ready);
+        self.fall();
         let restored = self.carries_stable();
         if restored {
             self.note_progress(ready);
         }
         let stable_ready =
             restored && self.view.stable.present().is_some_and(|workload| workload.complete(wanted));
-        let gone = self.candidate_is_gone();
-        let removed = !is_canary(&rollout) || matches!(self.view.canary, Known::Absent);
-        if stable_ready && gone && removed {
+        let gone = self.has_left() && self.candidate_is_gone();
+        let joined = gone && self.rejoin();
+        let removed = !is_beside(&rollout) || matches!(self.view.canary, Known::Absent);
+        if stable_ready && gone && removed && joined {
             self.finish();
             return;
         }
@@ -38,7 +40,7 @@ impl Machine<'_> {
     }
 
     /// Tells whether stable's Deployment has stable's template.
-    fn carries_stable(&self) -> bool {
+    pub fn carries_stable(&self) -> bool {
         let Some(stable) = self.record.stable.as_ref() else { return true };
         let Some(workload) = self.view.stable.present() else { return false };
         let Some(body) = self.template_of(stable.rollout) else { return false };

@@ -2,14 +2,15 @@
 
 use super::gates::elapsed;
 use super::hold;
-use super::machine::{Machine, is_canary};
+use super::machine::{Machine, is_beside};
+use super::route::Choice;
 use super::view::Workload;
 use crate::model::change::Changes;
 use crate::model::desired::{Desired, Head};
 use crate::model::duration::rough;
 use crate::model::image::{Image, ImageState};
 use crate::model::observed::{Known, Live};
-use crate::model::policy::{Policy, Strategy};
+use crate::model::policy::Policy;
 use crate::model::rollout::{Candidate, Mark, People, Phase, Rollout, StageState, Version};
 use crate::model::transition::Kind;
 use crate::model::verdict::{Gate, Verdict};
@@ -20,7 +21,9 @@ impl Machine<'_> {
         self.watch_stable();
         let Head::Known(desired) = self.input.head else { return };
         let stable = self.record.stable.as_ref();
-        if stable.is_some_and(|stable| stable.version.identity == desired.identity) {
+        // Where an earlier candidate has the traffic, going back to stable's version needs a rollout as well.
+        let rests = self.record.serving.is_none();
+        if rests && stable.is_some_and(|stable| stable.version.identity == desired.identity) {
             return;
         }
         if !self.acts() || self.input.suspended || !desired.auto_deploy {
@@ -44,7 +47,7 @@ impl Machine<'_> {
         };
         let number = self.open(candidate, changes.clone(), desired.policy.clone());
         if let Some(rollout) = self.record.rollout.as_mut() {
-            rollout.over = over;
+            rollout.over |= over;
         }
         let revision = desired.revision.clone();
         let sentence =
@@ -62,6 +65,12 @@ impl Machine<'_> {
         self.record.rollouts = number;
         let deadline = policy.progress_deadline;
         let forward = self.record.unavailable_since.is_some_and(|since| elapsed(since, now) >= deadline);
+        // An earlier candidate that has all traffic keeps it until stable's Deployment is ready with this version.
+        let serving = self.record.serving.as_deref();
+        let cover = serving.map(|serving| serving.cover.unwrap_or(serving.number));
+        let router = serving.and_then(|serving| serving.router.clone());
+        let (weight, split) = serving.map_or((0, false), |serving| (serving.weight, serving.split));
+        let forward = forward && cover.is_none();
         self.record.rollout = Some(Rollout {
             number,
             candidate,
@@ -84,10 +93,17 @@ impl Machine<'_> {
             passed: String::new(),
             stable_ready: false,
             proven: false,
-            over: false,
+            over: cover.is_some(),
             undo: None,
             people: People::default(),
             log: Vec::new(),
+            router,
+            weight,
+            asked_at: None,
+            split,
+            away: false,
+            joining: false,
+            cover,
         });
         number
     }
@@ -170,12 +186,33 @@ impl Machine<'_> {
         if body.mark != Mark::Candidate || self.input.observed.namespace != Known::Present(()) {
             return;
         }
+        let router = match self.choose_router(rollout) {
+            Choice::Pods => rollout.router.clone(),
+            Choice::Route(router) => Some(router),
+            Choice::Wait(reason) => {
+                if self.overdue(rollout.phase_since, rollout.policy.progress_deadline) {
+                    self.park(Verdict::unknown(Gate::Cluster, reason));
+                }
+                return;
+            }
+            Choice::Refused(reason) => {
+                self.park(Verdict::unknown(Gate::Cluster, reason));
+                return;
+            }
+        };
         if self.paused(rollout) || !self.in_turn(rollout) || !self.start_approved(rollout) {
             return;
         }
-        if self.cleared() && (self.input.slot || rollout.over || rollout.undo.is_some()) {
-            self.start(rollout, version);
+        let over = rollout.over && rollout.cover.is_none();
+        if !self.cleared() || !(self.input.slot || over || rollout.undo.is_some()) {
+            return;
         }
+        if let Some(rollout) = self.record.rollout.as_mut() {
+            rollout.asked_at = router.is_some().then_some(self.input.now);
+            rollout.router = router;
+        }
+        let rollout = self.record.rollout.clone().unwrap_or_else(|| rollout.clone());
+        self.start(&rollout, version);
     }
 
     /// The objects of a waiting candidate are gone; only the head can supply them again.
@@ -199,12 +236,15 @@ impl Machine<'_> {
             return;
         }
         let first = rollout.first;
-        let what = match (first, rollout.forward, rollout.policy.strategy) {
-            _ if rollout.undo.is_some() => "undo",
-            (true, ..) => "first deploy",
-            (_, true, _) => "stable has no available pod: rolling forward",
-            (_, _, Strategy::Canary) => "canary",
-            (_, _, Strategy::Rolling) => "rolling",
+        let what = match (first, rollout.forward, &rollout.router) {
+            _ if rollout.undo.is_some() => "undo".to_owned(),
+            (true, ..) => "first deploy".to_owned(),
+            (_, true, _) => "stable has no available pod: rolling forward".to_owned(),
+            (_, _, Some(_)) if rollout.cover.is_some() => {
+                "under cover of the version that has the traffic".to_owned()
+            }
+            (_, _, Some(router)) => format!("{} by {router}", rollout.policy.strategy.name()),
+            (_, _, None) => rollout.policy.strategy.name().to_owned(),
         };
         let sentence = format!(
             "rollout {} started: {what}, commit {}, image {}",
@@ -213,8 +253,9 @@ impl Machine<'_> {
             version.image.digest.short()
         );
         self.say(Kind::Started { candidate: version.clone(), first }, sentence);
-        let canary = is_canary(rollout) && self.record.replicas > 0;
-        let stepped = rollout.policy.steps.first().is_some_and(|step| step.weight < 100);
+        let canary = is_beside(rollout) && rollout.cover.is_none() && self.record.replicas > 0;
+        let routed = rollout.router.is_some();
+        let stepped = rollout.policy.steps.first().is_some_and(|step| step.weight < 100 || routed);
         if canary && stepped && rollout.people.promoted_fully.is_none() {
             self.enter(Phase::Progressing);
         } else {

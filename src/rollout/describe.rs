@@ -1,7 +1,8 @@
 //! How a release shows: phase, health, sync, weight, one sentence, conditions. Derived anew on every pass; nothing is decided on it.
 
 use super::hold;
-use super::machine::{Machine, is_canary};
+use super::machine::{Machine, is_beside};
+use super::route::Choice;
 use super::view::Workload;
 use super::{order, people};
 use crate::model::desired::{Head, Mode};
@@ -30,7 +31,8 @@ impl Machine<'_> {
         if let Some(rollout) = &self.record.rollout {
             rollout.phase.name().to_owned()
         } else {
-            let failed = self.record.stable.is_none() && !self.record.history.is_empty();
+            let failed = self.record.serving.is_some()
+                || self.record.stable.is_none() && !self.record.history.is_empty();
             if failed { "Failed".to_owned() } else { "Stable".to_owned() }
         }
     }
@@ -80,10 +82,21 @@ impl Machine<'_> {
 
     /// The share that the candidate was asked to have, and has.
     fn weights(&self) -> (u8, u8) {
-        let Some(rollout) = &self.record.rollout else { return (0, 0) };
+        let Some(rollout) = &self.record.rollout else {
+            let live = super::traffic::live_weight(&self.record, self.input).unwrap_or(0);
+            return self.record.serving.as_ref().map_or((0, 0), |serving| (serving.weight, live));
+        };
+        if let Some(live) = super::traffic::live_weight(&self.record, self.input) {
+            return match rollout.phase {
+                Phase::Promoting | Phase::Baking if rollout.weight == 0 => {
+                    (100, self.template_share(rollout))
+                }
+                _ => (rollout.weight, live),
+            };
+        }
         let real = self.sizes().spec.share();
         match rollout.phase {
-            Phase::Preparing | Phase::RollingBack => (0, if is_canary(rollout) { real } else { 0 }),
+            Phase::Preparing | Phase::RollingBack => (0, if is_beside(rollout) { real } else { 0 }),
             Phase::Progressing => {
                 (rollout.policy.steps.get(rollout.step as usize).map_or(0, |step| step.weight), real)
             }
@@ -112,13 +125,19 @@ impl Machine<'_> {
             Head::None { reason, .. } | Head::KeepLast { reason, .. } => return reason.clone(),
             Head::Known(desired) => desired,
         };
-        if self.record.stable.as_ref().is_some_and(|stable| stable.version.identity == head.identity) {
+        let serving = self.record.serving.as_ref().map_or(String::new(), |serving| {
+            let commit = serving.candidate.revision().commit.short();
+            format!("; commit {commit} of rollout {} keeps the traffic", serving.number)
+        });
+        let rests =
+            self.record.stable.as_ref().is_some_and(|stable| stable.version.identity == head.identity);
+        if rests && self.record.serving.is_none() {
             return format!("commit {} runs", self.record.revision);
         }
         if let Some((number, held)) = hold::holding(&self.record, &head.identity) {
             let word = if held.hold == Hold::Held { "held" } else { "parked" };
             return format!(
-                "version {} is {word} since rollout {number}: {}",
+                "version {} is {word} since rollout {number}: {}{serving}",
                 head.identity.short(),
                 held.verdict
             );
@@ -165,13 +184,20 @@ impl Machine<'_> {
             (Phase::Preparing, Candidate::Ready(_)) => self.waiting_sentence(rollout),
             (Phase::Progressing, _) => {
                 let step = rollout.step.saturating_add(1);
+                let asked = rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
                 if rollout.stage.ready_at.is_some() {
                     format!("step {step} of {of}: {}", watching(rollout, "observing"))
+                } else if rollout.router.is_some() && (!rollout.split || rollout.weight == asked) {
+                    let why = self.why_not_routed().unwrap_or_else(|| "about to be split".to_owned());
+                    format!("step {step} of {of}: moving the traffic: {why}")
                 } else {
                     format!("step {step} of {of}: waiting for its pods")
                 }
             }
             (Phase::Promoting, _) => {
+                if let Some(why) = self.why_not_routed().filter(|_| rollout.stable_ready) {
+                    return format!("promoting: moving the traffic back to stable: {why}");
+                }
                 let ready = self.view.stable.present().map_or(0, Workload::ready_current);
                 format!("promoting: {ready} of {} pods run the candidate", self.record.replicas)
             }
@@ -197,7 +223,10 @@ impl Machine<'_> {
         }
         match self.input.observed.namespace {
             Known::Absent => format!("waiting for namespace {}: it does not exist", self.input.namespace),
-            _ => "keeping its objects".to_owned(),
+            _ => match self.choose_router(rollout) {
+                Choice::Wait(why) | Choice::Refused(why) => format!("waiting for its route: {why}"),
+                Choice::Pods | Choice::Route(_) => "keeping its objects".to_owned(),
+            },
         }
     }
 

@@ -14,11 +14,17 @@ pub fn must_store(before: &Record, after: &Record) -> bool {
 
 fn durable(record: &Record) -> Record {
     let mut record = record.clone();
-    // Why a declaration cannot be used, and that a prepared rollout waits for its turn, is all that a person has of it; other
+    // Why a declaration cannot be used, that a prepared rollout waits for its turn, and what a gateway says of a route, is all that a person has of it; other
     // sentences follow from what is compared.
     let told = match &record.rollout {
         None => record.sync == Sync::Invalid,
-        Some(rollout) => rollout.phase == Phase::Preparing && rollout.candidate.version().is_some(),
+        Some(rollout) => match rollout.phase {
+            Phase::Preparing => rollout.candidate.version().is_some(),
+            // What a gateway says of the route stands nowhere else.
+            Phase::Progressing => rollout.router.is_some() && rollout.stage.ready_at.is_none(),
+            Phase::Promoting => rollout.router.is_some() && rollout.stable_ready,
+            Phase::Baking | Phase::RollingBack => false,
+        },
     };
     if !told {
         record.message.clear();

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::back;
 use super::input::Inputs;
-use super::machine::sizes;
+use super::machine::{self, sizes};
 use super::objects::{self, Body};
+use super::routes;
 use super::size::{Bounds, Move, Pair, next};
 use super::view::{self, View, Workload, canary_key, carries_labels, stable_key};
 use crate::model::name::ReleaseKey;
@@ -47,6 +48,7 @@ pub fn effects(record: &mut Record, input: &Inputs<'_>) -> Effects {
     let bodies = objects::objects(record, input);
     settle(record, input, &bodies);
     applies(record, input, &bodies, &mut all.writes);
+    routes::writes(record, input, &view, &mut all.writes);
     resize(record, input, &view, &mut all.writes);
     removals(record, input, &view, &bodies, &mut all.writes);
     all
@@ -151,7 +153,8 @@ fn fence(live: &Live) -> Fence {
 /// At most one write of replicas: the next on the way to the sizes that the record allows.
 fn resize(record: &Record, input: &Inputs<'_>, view: &View, writes: &mut Vec<Write>) {
     let bounds = bounds(record, input);
-    let Some(target) = objects::target(record, view, bounds) else {
+    let leftover = routes::leftover_weight(record, input);
+    let Some(target) = objects::target(record, view, bounds, leftover) else {
         return;
     };
     if matches!(view.stable, Known::Unknown) || matches!(view.canary, Known::Unknown) {
@@ -187,11 +190,11 @@ fn resize(record: &Record, input: &Inputs<'_>, view: &View, writes: &mut Vec<Wri
 /// The bounds under which sizes are walked now.
 fn bounds(record: &Record, input: &Inputs<'_>) -> Bounds {
     let rollout = record.rollout.as_ref();
-    let policy =
-        rollout.map(|rollout| &rollout.policy).or(input.head.desired().map(|desired| &desired.policy));
-    let mut bounds = match policy {
-        Some(policy) => Bounds::new(record.replicas, policy.max_surge, policy.max_unavailable),
-        None => Bounds {
+    let policy = input.head.desired().map(|desired| &desired.policy);
+    let mut bounds = match (rollout.or(record.serving.as_deref()), policy) {
+        (Some(rollout), _) => machine::bounds(rollout, record.replicas),
+        (None, Some(policy)) => Bounds::new(record.replicas, policy.max_surge, policy.max_unavailable),
+        (None, None) => Bounds {
             wanted: record.replicas,
             most: record.replicas.saturating_add(1),
             ready: record.replicas,
@@ -210,7 +213,7 @@ fn bounds(record: &Record, input: &Inputs<'_>) -> Bounds {
 fn removals(record: &Record, input: &Inputs<'_>, view: &View, bodies: &[Body], writes: &mut Vec<Write>) {
     let canary = canary_key(input.release, input.namespace.as_str());
     let finished = match record.rollout.as_ref() {
-        None => true,
+        None => record.serving.is_none(),
         Some(rollout) => rollout.proven || rollout.phase == Phase::RollingBack,
     };
     if let Known::Present(workload) = &view.canary {
@@ -222,7 +225,15 @@ fn removals(record: &Record, input: &Inputs<'_>, view: &View, bodies: &[Body], w
             writes.push(Write::Delete { key: canary, uid: workload.live.uid.clone() });
         }
     }
-    if record.rollout.is_some() || record.stable.is_none() {
+    for (key, entry) in record.inventory.iter().filter(|(key, _)| routes::is_track(input.release, key)) {
+        let wanted = bodies.iter().any(|body| body.manifest.key == *key);
+        if let (false, Ownership::Owned { uid }, Known::Present(_)) =
+            (wanted, &entry.ownership, input.observed.object(key))
+        {
+            writes.push(Write::Delete { key: key.clone(), uid: uid.clone() });
+        }
+    }
+    if record.rollout.is_some() || record.serving.is_some() || record.stable.is_none() {
         return;
     }
     let revisions = input.observed.revisions.values();
@@ -288,7 +299,8 @@ fn revisions(record: &Record, input: &Inputs<'_>, writes: &mut Vec<Write>) {
             || record
                 .rollout
                 .as_ref()
-                .is_some_and(|rollout| *number == rollout.number || Some(*number) == rollout.undo);
+                .is_some_and(|rollout| *number == rollout.number || Some(*number) == rollout.undo)
+            || Some(*number) == record.serving.as_ref().map(|rollout| rollout.number);
         if !needed && spare == 0 {
             writes.push(Write::DropRevision { rollout: *number });
             continue;

@@ -2,7 +2,7 @@
 
 use super::gates::{Evaluation, elapsed};
 use super::hold;
-use super::machine::{Machine, is_canary};
+use super::machine::{Machine, is_beside};
 use super::people::{self, PATIENCE};
 use crate::model::desired::Head;
 use crate::model::image::ImageState;
@@ -25,7 +25,7 @@ impl Machine<'_> {
         let image = rollout.candidate.version().map(|version| version.image.clone());
         let (first, phase) = (rollout.first, rollout.phase);
         let over =
-            ending.outcome == Outcome::Superseded && !is_canary(rollout) && phase != Phase::RollingBack;
+            ending.outcome == Outcome::Superseded && !is_beside(rollout) && phase != Phase::RollingBack;
         if ending.outcome != Outcome::Superseded && ending.verdict.gate != Gate::Command {
             self.record.incident = self.record.incident || phase != Phase::Preparing;
             let sentence = ending.verdict.to_string();
@@ -38,6 +38,36 @@ impl Machine<'_> {
             self.finish();
         } else {
             self.enter(Phase::RollingBack);
+            self.fall();
+        }
+    }
+
+    /// Stable's Deployment did not become ready with the new template, and nothing says that the candidate is bad: the rollout ends, and
+    /// the candidate keeps all traffic until another version, or this one again, takes its place.
+    pub fn stay(&mut self, verdict: Verdict) {
+        let Some(rollout) = self.record.rollout.clone().filter(|rollout| rollout.ending.is_none()) else {
+            return;
+        };
+        self.record.incident = true;
+        let image = rollout.candidate.version().map(|version| version.image.clone());
+        self.say(Kind::GateFailed { verdict: verdict.clone(), image }, verdict.to_string());
+        let Rollout { weight, split, .. } = rollout;
+        match self.record.serving.as_mut() {
+            Some(serving) => (serving.weight, serving.split) = (weight, split),
+            None => self.record.serving = Some(Box::new(rollout)),
+        }
+        let ending =
+            Ending { outcome: Outcome::Failed, hold: Some(Hold::Parked), verdict, at: self.input.now };
+        if let Some(rollout) = self.record.rollout.as_mut() {
+            rollout.ending = Some(ending);
+        }
+        self.finish();
+    }
+
+    /// Forgets an earlier candidate that served, once its Deployment stands no more.
+    fn uncover(&mut self, rollout: &Rollout) {
+        if rollout.cover.is_some() && (rollout.away || rollout.joining) {
+            self.record.serving = None;
         }
     }
 
@@ -267,9 +297,14 @@ impl Machine<'_> {
     }
 
     fn close(&mut self, rollout: &Rollout, outcome: Outcome, reason: &str) {
+        self.uncover(rollout);
         let now = self.input.now;
         let image = rollout.candidate.version().map(|version| version.image.clone());
-        let caught = is_canary(rollout) && !rollout.template_moved;
+        let share = |rollout: &Rollout| {
+            rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight)
+        };
+        let whole = rollout.router.is_some() && share(rollout) >= 100;
+        let caught = is_beside(rollout) && !rollout.template_moved && !whole;
         let took = elapsed(rollout.started_at, now);
         let kind = Kind::Finished { outcome, reason: reason.to_owned(), took, image: image.clone(), caught };
         self.say(kind, format!("rollout {} ended: {}: {reason}", rollout.number, outcome.name()));

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::gates::{self, Evaluation, Stage};
 use super::input::Inputs;
-use super::size::{Bounds, Pair, Sizes};
+use super::size::{self, Bounds, Pair, Sizes};
 use super::view::{View, Workload};
 use crate::model::observed::PodView;
 use crate::model::policy::{Policy, Strategy};
@@ -73,9 +73,9 @@ impl<'a> Machine<'a> {
         false
     }
 
-    /// The bounds of the sizes under the running policy.
-    pub fn bounds(&self, policy: &Policy) -> Bounds {
-        Bounds::new(self.record.replicas, policy.max_surge, policy.max_unavailable)
+    /// The bounds of the sizes of a rollout.
+    pub fn bounds(&self, rollout: &Rollout) -> Bounds {
+        bounds(rollout, self.record.replicas)
     }
 
     /// What is there of both tracks.
@@ -141,6 +141,24 @@ pub fn next_people(rollout: &mut Rollout) {
     rollout.people.waited_since = None;
 }
 
+/// Returns the bounds of the sizes of a rollout that wants so many pods. With a router both tracks may have all of them.
+pub fn bounds(rollout: &Rollout, replicas: u32) -> Bounds {
+    let Policy { max_surge, max_unavailable, .. } = rollout.policy;
+    let mut bounds = Bounds::new(replicas, max_surge, max_unavailable);
+    if rollout.router.is_some() {
+        bounds.most = bounds.most.max(replicas.saturating_mul(2));
+    }
+    bounds
+}
+
+/// Returns the sizes that a step of this weight rests at.
+pub fn step_sizes(rollout: &Rollout, bounds: Bounds, weight: u8) -> Pair {
+    match rollout.router {
+        None => size::resting(bounds, weight.min(99)),
+        Some(_) => size::routed(bounds, weight, rollout.policy.strategy == Strategy::BlueGreen),
+    }
+}
+
 /// Reads the sizes out of a view; what is absent or unknown counts as none.
 pub fn sizes(view: &View) -> Sizes {
     let stable = view.stable.present();
@@ -165,6 +183,13 @@ pub fn tracks(rollout: &Rollout, view: &View) -> (Vec<PodView>, Vec<PodView>) {
     let moved = rollout.template_moved
         && stable.is_some_and(|workload| workload.settled && workload.rollout == Some(rollout.number));
     let mut candidate = pods(canary, true);
+    if rollout.cover.is_some() {
+        // What stands beside is an earlier candidate, which serves: the new one's pods are stable's Deployment's own.
+        let former = pods(stable, false);
+        let (new, mut old) = if moved { (pods(stable, true), former) } else { (Vec::new(), former) };
+        old.extend(candidate);
+        return (new, old);
+    }
     if moved {
         candidate.extend(pods(stable, true));
         (candidate, pods(stable, false))
@@ -175,7 +200,7 @@ pub fn tracks(rollout: &Rollout, view: &View) -> (Vec<PodView>, Vec<PodView>) {
     }
 }
 
-/// Tells whether the rollout runs a Deployment of its own beside stable's.
-pub fn is_canary(rollout: &Rollout) -> bool {
-    rollout.policy.strategy == Strategy::Canary && !rollout.first && !rollout.forward
+/// Tells whether a second Deployment stands beside stable's in this rollout.
+pub fn is_beside(rollout: &Rollout) -> bool {
+    rollout.cover.is_some() || rollout.policy.strategy.is_beside() && !rollout.first && !rollout.forward
 }

@@ -32,11 +32,13 @@ mod progress;
 mod promote;
 mod rebuild;
 pub mod route;
+mod routes;
 pub mod size;
 pub mod statistics;
 pub mod statistics_latency;
 #[cfg(test)]
 pub(crate) mod tests;
+mod traffic;
 mod undo;
 pub mod view;
 
@@ -47,3 +49,4 @@ pub use effects::{Effects, effects};
 pub use input::{Advance, Inputs};
 pub use objects::{Body, objects};
 pub use rebuild::{Rebuilt, rebuild};
+pub use routes::track_keys;

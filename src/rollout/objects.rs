@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::input::Inputs;
-use super::machine::is_canary;
-use super::size::{self, Bounds, Pair};
-use super::view::View;
+use super::machine::{is_beside, step_sizes};
+use super::routes;
+use super::size::{Bounds, Pair};
+use super::view::{View, canary_key};
 use crate::model::change::Revision;
 use crate::model::desired::{Desired, Head, Identity};
 use crate::model::object::{Manifest, Role};
@@ -38,12 +39,31 @@ pub fn workload(objects: &[Manifest]) -> Option<&Manifest> {
 /// Returns the bodies that may stand now, in the order of their application: config, workloads, shared objects.
 pub fn objects(record: &Record, input: &Inputs<'_>) -> Vec<Body> {
     let stable = record.stable.as_ref();
-    let mut bodies = match record.rollout.as_ref() {
-        None => stable.map_or_else(Vec::new, |stable| resting(record, stable, input)),
-        Some(rollout) => running(record, rollout, input),
+    let mut bodies = match (record.rollout.as_ref(), record.serving.as_deref()) {
+        (None, None) => stable.map_or_else(Vec::new, |stable| resting(record, stable, input)),
+        (None, Some(serving)) => under_cover(record, stable, serving.number, input),
+        (Some(rollout), _) => running(record, rollout, input),
     };
+    routes::add(record, input, &mut bodies);
     bodies.sort_by_key(|body| body.manifest.role);
     bodies.dedup_by(|a, b| a.manifest.key == b.manifest.key);
+    bodies
+}
+
+/// What stands while the candidate of an ended rollout has all traffic: stable's own Deployment is left as it is.
+fn under_cover(record: &Record, stable: Option<&Stable>, cover: u64, input: &Inputs<'_>) -> Vec<Body> {
+    let mut bodies = stable.map_or_else(Vec::new, |stable| resting(record, stable, input));
+    bodies.retain(|body| body.manifest.role != Role::Workload);
+    bodies.extend(covering(cover, input));
+    bodies
+}
+
+/// The config and the Deployment of an earlier candidate that serves.
+fn covering(cover: u64, input: &Inputs<'_>) -> Vec<Body> {
+    let Some(kept) = kept(input, cover) else { return Vec::new() };
+    let configs = kept.objects.iter().filter(|manifest| manifest.role == Role::Config);
+    let mut bodies: Vec<Body> = configs.map(|manifest| body_of(manifest.clone(), kept)).collect();
+    bodies.extend(workload(&kept.objects).map(|manifest| body_of(render::canary_of(manifest), kept)));
     bodies
 }
 
@@ -53,6 +73,7 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
         if rollout.over || rollout.template_moved && rollout.phase != Phase::RollingBack {
             bodies.retain(|body| body.manifest.role != Role::Workload);
         }
+        bodies.extend(rollout.cover.into_iter().flat_map(|cover| covering(cover, input)));
         return bodies;
     };
     let of_candidate = |manifest: &Manifest| body_of(manifest.clone(), candidate);
@@ -62,15 +83,20 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
             if rollout.over {
                 bodies.retain(|body| body.manifest.role != Role::Workload);
             }
+            bodies.extend(rollout.cover.into_iter().flat_map(|cover| covering(cover, input)));
         }
         Phase::Progressing | Phase::RollingBack => {
             if rollout.phase == Phase::Progressing {
                 bodies.extend(configs);
             }
-            bodies.extend(own_deployment(rollout, candidate));
+            // On the way back nothing of it is made any more.
+            let there = input.observed.object(&canary_key(input.release, input.namespace.as_str())).present();
+            if rollout.phase == Phase::Progressing || there.is_some() {
+                bodies.extend(beside(rollout, candidate, input));
+            }
         }
         Phase::Promoting | Phase::Baking => {
-            let shared = !is_canary(rollout) || rollout.stable_ready;
+            let shared = !is_beside(rollout) || rollout.stable_ready;
             bodies.retain(|body| match body.manifest.role {
                 Role::Config => true,
                 Role::Workload => false,
@@ -83,17 +109,20 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
                 bodies.extend(candidate.objects.iter().filter(role).map(of_candidate));
             }
             if !rollout.proven {
-                bodies.extend(own_deployment(rollout, candidate));
+                bodies.extend(beside(rollout, candidate, input));
             }
         }
     }
     bodies
 }
 
-/// The candidate's own Deployment, where the strategy has one.
-fn own_deployment(rollout: &Rollout, candidate: &RevisionBody) -> Option<Body> {
-    let manifest = workload(&candidate.objects).filter(|_| is_canary(rollout))?;
-    Some(body_of(render::canary_of(manifest), candidate))
+/// What stands beside stable's Deployment: the candidate's own, where the strategy has one, or an earlier candidate that serves.
+fn beside(rollout: &Rollout, candidate: &RevisionBody, input: &Inputs<'_>) -> Vec<Body> {
+    if let Some(cover) = rollout.cover {
+        return covering(cover, input);
+    }
+    let manifest = workload(&candidate.objects).filter(|_| is_beside(rollout));
+    manifest.map(|manifest| body_of(render::canary_of(manifest), candidate)).into_iter().collect()
 }
 
 /// What stands while nothing runs: stable's objects, with what the head changes directly.
@@ -190,22 +219,34 @@ pub fn refreshed(record: &Record, input: &Inputs<'_>) -> Option<(Stable, Arc<Vec
     (hashes(&now) != hashes(&kept.objects)).then(|| (stable.clone(), Arc::new(now)))
 }
 
-/// Returns the sizes to walk to; none where what stands is left alone.
-pub fn target(record: &Record, view: &View, bounds: Bounds) -> Option<Pair> {
+/// Returns the sizes to walk to; none where what stands is left alone. `leftover`: a route that no rollout stands for still gives
+/// traffic to the candidate.
+pub fn target(record: &Record, view: &View, bounds: Bounds, leftover: bool) -> Option<Pair> {
     let home = Pair { stable: bounds.wanted, candidate: 0 };
-    let Some(rollout) = record.rollout.as_ref() else { return record.stable.as_ref().map(|_| home) };
+    let standing = super::machine::sizes(view).spec.candidate;
+    let stays = Pair { candidate: standing, ..home };
+    let Some(rollout) = record.rollout.as_ref() else {
+        if record.serving.is_some() {
+            return Some(Pair { candidate: bounds.wanted, ..home });
+        }
+        let kept = if leftover { stays } else { home };
+        return record.stable.as_ref().map(|_| kept);
+    };
     match rollout.phase {
+        _ if rollout.cover.is_some() && !rollout.away => Some(Pair { candidate: bounds.wanted, ..home }),
         Phase::Preparing => record.stable.as_ref().filter(|_| !rollout.over).map(|_| home),
         Phase::Progressing => {
-            let weight =
-                rollout.policy.steps.get(rollout.step as usize).map_or(99, |step| step.weight.min(99));
-            Some(size::resting(bounds, weight))
+            if rollout.router.is_some() && !rollout.split {
+                return Some(home);
+            }
+            let weight = rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
+            Some(step_sizes(rollout, bounds, weight))
         }
-        Phase::Promoting if is_canary(rollout) && !rollout.stable_ready => {
+        Phase::Promoting if is_beside(rollout) && !rollout.stable_ready => {
             let room = bounds.most.saturating_sub(bounds.wanted);
-            let candidate = super::machine::sizes(view).spec.candidate.min(room);
-            Some(Pair { stable: bounds.wanted, candidate })
+            Some(Pair { candidate: standing.min(room), ..home })
         }
+        Phase::Promoting | Phase::RollingBack if rollout.router.is_some() && !rollout.away => Some(stays),
         Phase::Promoting | Phase::Baking | Phase::RollingBack => Some(home),
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::gates::{self, Evaluation, Traffics, elapsed};
-use super::machine::{Machine, STORE_EVERY, is_canary, next_people, next_stage};
+use super::machine::{Machine, STORE_EVERY, is_beside, next_people, next_stage, step_sizes};
 use super::people::{self, Wait};
-use super::size::{self, Pair};
-use crate::model::policy::{OnUnknown, Policy};
+use super::size::Pair;
+use crate::model::policy::{OnUnknown, Policy, Step};
 use crate::model::rollout::{Phase, Rollout};
 use crate::model::samples::blind_after;
 use crate::model::transition::Kind;
@@ -30,24 +30,54 @@ impl Machine<'_> {
         {
             return;
         }
-        let target = size::resting(self.bounds(&rollout.policy), weight);
-        if !self.sized(target) {
+        let target = step_sizes(&rollout, self.bounds(&rollout), weight);
+        if !self.stands(&rollout, weight, target) {
             self.step_deadline(&rollout);
             return;
         }
+        self.begin_observing();
         let passed = self.observe(&evaluation, wait.pause);
         let limit = stage_limit(&rollout, &wait);
         if passed {
             if self.agreed(&rollout, &wait) {
-                self.step_passed(&rollout, &evaluation, target.share());
+                let real = if rollout.router.is_some() { weight } else { target.share() };
+                self.step_passed(&rollout, &evaluation, real);
             }
         } else if self.overdue(rollout.step_since, limit) {
             self.park(Verdict::unknown(Gate::Deadline, "the step did not end in time"));
         }
     }
 
-    /// Tells whether both tracks have the sizes of `target`, all ready; measuring begins at that moment. A pod that is lost later
-    /// does not begin the step anew: samples stay, and the pause counts again when the sizes are ready.
+    /// Tells whether the step stands: both tracks have the sizes of `target`, all ready, and a router gives the step's weight; measuring
+    /// begins at that moment. What is lost later does not begin the step anew: samples stay, and the pause counts again when it is back.
+    fn stands(&mut self, rollout: &Rollout, weight: u8, target: Pair) -> bool {
+        if rollout.router.is_some() && !rollout.split {
+            // No pod of the candidate before it is certain that its traffic comes by weight.
+            let routed = self.routed();
+            if let Some(rollout) = self.record.rollout.as_mut() {
+                rollout.split = routed;
+            }
+            return false;
+        }
+        if !self.sized(target) {
+            return false;
+        }
+        let now = self.input.now;
+        if rollout.router.is_some() && rollout.weight < weight {
+            if let Some(rollout) = self.record.rollout.as_mut() {
+                rollout.weight = weight;
+                rollout.asked_at = Some(now);
+            }
+            return false;
+        }
+        let routed = self.routed();
+        if let Some(rollout) = self.record.rollout.as_mut().filter(|_| routed) {
+            // What is lost from here on has the whole deadline to come back.
+            rollout.progress_at = now;
+        }
+        routed
+    }
+
     fn sized(&mut self, target: Pair) -> bool {
         let canary = self.view.canary.present();
         let there = self.sizes().spec == target
@@ -57,9 +87,7 @@ impl Machine<'_> {
                 .stable
                 .present()
                 .is_some_and(|stable| stable.ready() >= target.stable.min(self.record.replicas));
-        if there {
-            self.begin_observing();
-        } else {
+        if !there {
             self.note_gained();
         }
         there
@@ -133,6 +161,10 @@ impl Machine<'_> {
         let since = rollout.step_since.max(rollout.progress_at);
         if self.overdue(since, rollout.policy.progress_deadline) {
             let reason = self.why_not_ready("its pods were not ready in time");
+            let reason = match self.why_not_routed() {
+                Some(why) => format!("its traffic could not be moved in time: {why}"),
+                None => reason,
+            };
             self.park(Verdict::unknown(Gate::Deadline, reason));
         }
     }
@@ -188,8 +220,10 @@ impl Machine<'_> {
         let Some(verdict) = self.end_of_pause(rollout, evaluation) else { return };
         self.say_stepped(rollout, verdict, real);
         let next = rollout.step.saturating_add(1);
+        // Without a router the promotion itself is the step of 100.
+        let by_pods = |step: &Step| rollout.router.is_none() && step.weight >= 100;
         let last = rollout.people.promoted_fully.is_some()
-            || rollout.policy.steps.get(next as usize).is_none_or(|step| step.weight >= 100);
+            || rollout.policy.steps.get(next as usize).is_none_or(by_pods);
         let now = self.input.now;
         if let Some(rollout) = self.record.rollout.as_mut() {
             rollout.step = next;
@@ -211,7 +245,8 @@ impl Machine<'_> {
     pub fn say_stepped(&mut self, rollout: &Rollout, verdict: Verdict, real: u8) {
         let Some(candidate) = rollout.candidate.version().cloned() else { return };
         // A first deploy or a rolling one has the whole share in one step, whatever the file says of canaries.
-        let steps = if is_canary(rollout) { rollout.policy.steps.as_slice() } else { &[] };
+        let steps =
+            if is_beside(rollout) && rollout.cover.is_none() { rollout.policy.steps.as_slice() } else { &[] };
         let of = u32::try_from(steps.len()).unwrap_or(u32::MAX).max(1);
         let step = rollout.step.saturating_add(1).min(of);
         let asked = steps.get(rollout.step as usize).map_or(100, |step| step.weight);

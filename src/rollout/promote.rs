@@ -1,7 +1,7 @@
 //! Promoting and Baking: stable's Deployment takes the candidate's template, then all pods are the candidate's and the gates still
 //! watch. Order of the end: stable's template, stable ready, waiting shared objects, candidate to 0, bake, prune, terminal record.
 
-use super::machine::{Machine, is_canary};
+use super::machine::{Machine, is_beside};
 use super::objects;
 use super::people;
 use super::progress::{best_verdict, stage_limit};
@@ -15,7 +15,7 @@ impl Machine<'_> {
     pub fn promoting(&mut self) {
         let Some(rollout) = self.record.rollout.clone() else { return };
         let evaluation = self.evaluate(&rollout, true);
-        if self.judge(&evaluation) || (!is_canary(&rollout) && self.supersede()) {
+        if self.judge(&evaluation) || (!is_beside(&rollout) && self.supersede()) {
             return;
         }
         let wanted = self.record.replicas;
@@ -29,18 +29,32 @@ impl Machine<'_> {
             if let Some(rollout) = self.record.rollout.as_mut() {
                 rollout.stable_ready = true;
             }
+            self.fall();
             return;
         }
-        if rollout.stable_ready && self.candidate_is_gone() {
-            self.enter(Phase::Baking);
-            self.begin_observing();
-            return;
+        if rollout.stable_ready {
+            self.fall();
+            if self.has_left() && self.candidate_is_gone() {
+                self.rejoin();
+                self.enter(Phase::Baking);
+                self.begin_observing();
+                return;
+            }
         }
         let since = self.record.rollout.as_ref().map_or(rollout.progress_at, |rollout| rollout.progress_at);
         if self.overdue(since, rollout.policy.progress_deadline) {
             let reason =
                 self.why_not_ready("stable's Deployment was not ready with the new template in time");
-            self.park(Verdict::unknown(Gate::Deadline, reason));
+            let reason = match self.why_not_routed().filter(|_| rollout.stable_ready) {
+                Some(why) => format!("traffic could not be moved back to stable in time: {why}"),
+                None => reason,
+            };
+            let verdict = Verdict::unknown(Gate::Deadline, reason);
+            if rollout.router.is_some() {
+                self.stay(verdict);
+            } else {
+                self.park(verdict);
+            }
         }
     }
 
@@ -48,7 +62,10 @@ impl Machine<'_> {
     pub fn baking(&mut self) {
         let Some(rollout) = self.record.rollout.clone() else { return };
         if rollout.proven {
-            if matches!(self.view.canary, Known::Absent) {
+            let gone = matches!(self.view.canary, Known::Absent);
+            let late = self.overdue(rollout.step_since, rollout.policy.progress_deadline);
+            // What a gateway that does not answer keeps standing is taken away at rest.
+            if gone && (self.rejoin() || late) {
                 self.promote();
             }
             return;
@@ -57,7 +74,7 @@ impl Machine<'_> {
         let mut evaluation = self.evaluate(&rollout, wait.observed);
         if self.weigh_traffic(&rollout, wait.pause, &mut evaluation)
             || self.judge(&evaluation)
-            || (!is_canary(&rollout) && self.supersede())
+            || (!is_beside(&rollout) && self.supersede())
             || self.paused(&rollout)
         {
             return;
@@ -77,9 +94,14 @@ impl Machine<'_> {
         }
         let Some(verdict) = self.end_of_pause(rollout, evaluation) else { return };
         let verdict = if evaluation.verdicts.is_empty() { best_verdict(evaluation) } else { verdict };
-        self.say_stepped(rollout, verdict, 100);
+        // By a router the step of 100 has passed long ago.
+        if rollout.router.is_none() || rollout.cover.is_some() {
+            self.say_stepped(rollout, verdict, 100);
+        }
+        let now = self.input.now;
         if let Some(rollout) = self.record.rollout.as_mut() {
             rollout.proven = true;
+            rollout.step_since = now;
         }
     }
 

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 
 use super::begin::image_of;
 use super::hold;
+use super::machine::is_beside;
+use super::route::{self, Choice};
+use super::traffic::share_of;
 use super::view::{View, Workload, carries_labels, stable_key};
 use crate::model::change::Changes;
 use crate::model::desired::{Desired, Identity};
@@ -20,6 +23,7 @@ use crate::model::record::{Health, InventoryEntry, Ownership, Record, SCHEMA, St
 use crate::model::rollout::{
     Candidate, Ending, Hold, Mark, Outcome, People, Phase, Rollout, StageState, Version,
 };
+use crate::model::traffic::Router;
 use crate::model::transition::{Kind, Transition};
 use crate::model::verdict::{Gate, Verdict};
 use crate::model::write::Write;
@@ -71,6 +75,9 @@ pub fn rebuild(
     let keep =
         if revisions.is_empty() { found_running(&mut record, release, desired, observed, now) } else { None };
     record.rollout = unfinished(&record, desired, &revisions, &view, now);
+    if let Some(rollout) = record.rollout.as_mut() {
+        reroute(rollout, record.replicas, release, desired.namespace.as_str(), observed);
+    }
     let phase = record.rollout.as_ref().map_or("Stable", |rollout| rollout.phase.name()).to_owned();
     record.phase.clone_from(&phase);
     let transition = Transition {
@@ -108,6 +115,7 @@ fn fresh(release: &ReleaseKey, desired: &Desired, epoch: u64) -> Record {
         head: None,
         stable: None,
         rollout: None,
+        serving: None,
         held: BTreeMap::new(),
         history: BTreeMap::new(),
         superseded_in_row: 0,
@@ -196,7 +204,7 @@ fn unfinished(
     if first && ended.is_some() {
         return None;
     }
-    let canary = desired.policy.strategy == Strategy::Canary;
+    let canary = desired.policy.strategy.is_beside();
     let phase = match ended {
         Some(_) => Phase::RollingBack,
         None if first || moved || !canary => Phase::Promoting,
@@ -234,7 +242,35 @@ fn unfinished(
         undo: None,
         people: People::default(),
         log: Vec::new(),
+        router: None,
+        weight: 0,
+        asked_at: None,
+        split: false,
+        away: false,
+        joining: false,
+        cover: None,
     })
+}
+
+/// Takes up the router of a rollout that was under way. What the route gives stands, up to the first step's weight: nothing is credited,
+/// so no more is allowed.
+fn reroute(rollout: &mut Rollout, replicas: u32, release: &ReleaseKey, namespace: &str, observed: &Observed) {
+    if !is_beside(rollout) || replicas == 0 {
+        return;
+    }
+    let router = match route::choose(&rollout.policy.traffic, release, namespace, observed) {
+        Choice::Route(router) => router,
+        Choice::Pods if rollout.policy.strategy == Strategy::BlueGreen => Router::Selector,
+        Choice::Pods | Choice::Wait(_) | Choice::Refused(_) => return,
+    };
+    let live = share_of(&router, release, namespace, observed);
+    let most = match rollout.phase {
+        Phase::Progressing => rollout.policy.steps.first().map_or(0, |step| step.weight),
+        _ => 100,
+    };
+    rollout.weight = live.unwrap_or(0).min(most);
+    rollout.split = live.is_some();
+    rollout.router = Some(router);
 }
 
 /// Live objects without any kept revision: their bodies become a stable version of unknown identity, and the head rolls against it.
@@ -263,7 +299,8 @@ fn found_running(
     let objects = record.inventory.iter().filter_map(|(key, entry)| {
         let live = observed.object(key).present()?;
         let track = live.object.pointer(&format!("/metadata/labels/{}", LABEL_TRACK.replace('/', "~1")));
-        if entry.role == Role::Workload && track.and_then(Value::as_str) == Some("canary") {
+        let beside = entry.role == Role::Workload && track.and_then(Value::as_str) == Some("canary");
+        if beside || super::routes::is_track(release, key) {
             return None;
         }
         let body = as_applied(live.object.as_ref(), entry.role);

@@ -72,6 +72,14 @@ pub fn resting(bounds: Bounds, weight: u8) -> Pair {
     best.map_or(Pair { stable: n, candidate: 0 }, |(_, _, pair)| pair)
 }
 
+/// Returns the pair for a router that gives the candidate `weight` per cent: stable keeps all its pods, since all traffic may have to go
+/// back to it at once, and the candidate has its share of them, at least one. `full`: as many as stable.
+pub fn routed(bounds: Bounds, weight: u8, full: bool) -> Pair {
+    let n = bounds.wanted;
+    let share = u32::try_from((u64::from(n) * u64::from(weight)).div_ceil(100)).unwrap_or(n);
+    Pair { stable: n, candidate: if full { n } else { share.max(1).min(n) } }
+}
+
 /// Distance of `c / all` from the weight, scaled so that no rounding decides.
 fn error(candidate: u32, all: u32, weight: u8) -> u64 {
     let share = u64::from(candidate) * 100_000_000 / u64::from(all.max(1));

@@ -17,6 +17,16 @@ pub fn canary_key(release: &ReleaseKey, namespace: &str) -> ObjectKey {
     deployment(namespace, format!("{}-canary", release.service))
 }
 
+/// The key of the team's own Service.
+pub fn service_key(release: &ReleaseKey, namespace: &str) -> ObjectKey {
+    ObjectKey {
+        api_version: "v1".to_owned(),
+        kind: "Service".to_owned(),
+        namespace: namespace.to_owned(),
+        name: release.service.as_str().to_owned(),
+    }
+}
+
 fn deployment(namespace: &str, name: String) -> ObjectKey {
     ObjectKey {
         api_version: "apps/v1".to_owned(),

@@ -286,6 +286,7 @@ fn desired(request: &RenderRequest, text: &str, environment: &str) -> Desired {
     };
     let policy = Policy {
         strategy: Strategy::Rolling,
+        traffic: crate::model::traffic::Traffic::default(),
         steps: Vec::new(),
         progress_deadline: second,
         image_wait: second,

@@ -31,7 +31,17 @@ fn running(record: &Record, now: Timestamp) -> String {
     match &record.stable {
         Some(stable) => {
             let commit = stable.version.revision.commit.short();
-            format!("{commit} is stable for {}", since(stable.since, now))
+            let stable = format!("{commit} is stable for {}", since(stable.since, now));
+            match &record.serving {
+                None => stable,
+                Some(serving) => {
+                    let commit = serving.candidate.revision().commit.short();
+                    format!(
+                        "{stable}, and {commit} of rollout #{} keeps all traffic beside it",
+                        serving.number
+                    )
+                }
+            }
         }
         None => "no version was ever promoted".to_owned(),
     }

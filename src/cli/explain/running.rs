@@ -154,7 +154,30 @@ fn people_wait(record: &Record, rollout: &Rollout, now: Timestamp) -> Option<Ans
     })
 }
 
+/// Tells whether it is the route that is waited for, and not pods.
+fn is_rerouting(rollout: &Rollout) -> bool {
+    let asked = rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
+    rollout.router.is_some()
+        && match rollout.phase {
+            Phase::Progressing => !rollout.split || rollout.weight == asked,
+            _ => rollout.stable_ready && !rollout.away,
+        }
+}
+
 fn waiting(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
+    if is_rerouting(rollout) {
+        let at = after(rollout.step_since.max(rollout.progress_at), rollout.policy.progress_deadline);
+        return Answer {
+            why: format!("{}, and its traffic is being moved: {}", place(record, rollout), record.message),
+            unblocks: "the route as asked, and accepted by its gateways".to_owned(),
+            next: format!(
+                "with every change of the route; {} at the latest it is given up and parked",
+                by(at, now)
+            ),
+            next_at: Some(at),
+            commands: vec!["abort"],
+        };
+    }
     let from = if rollout.phase == Phase::Progressing { rollout.step_since } else { rollout.progress_at };
     let at = after(from, rollout.policy.progress_deadline);
     let said = trouble(rollout).map(|verdict| format!(": {verdict}")).unwrap_or_default();

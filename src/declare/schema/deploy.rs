@@ -26,13 +26,12 @@ pub(super) enum Amount {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Deploy {
-    /// How stable is replaced; `rolling` and `canary` are enforced. Default rolling, or canary where there are steps.
+    /// How stable is replaced. Default rolling, or canary where there are steps.
     pub(super) strategy: Option<Strategy>,
     /// The steps, weights increasing; a missing last step of 100 is added.
     pub(super) canary: Option<Vec<Step>>,
-    /// Who moves the traffic.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) traffic: Option<Loose>,
+    /// Who moves the traffic of a canary or a blue-green deploy.
+    pub(super) traffic: Option<Traffic>,
     /// How long a step's pods may take to be ready. Default 10m.
     pub(super) progress_deadline: Option<Duration>,
     /// Pods above the wanted number while rolling. Default 25%.
@@ -67,6 +66,27 @@ pub(super) enum Strategy {
     Canary,
     BlueGreen,
     Recreate,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Traffic {
+    /// Default auto: the one route of the namespace that names the Service, else by the number of pods. nginx is not enforced yet.
+    pub(super) provider: Option<Provider>,
+    /// The name of the `HTTPRoute` or `VirtualService`; default: the one that names the Service.
+    pub(super) route: Option<String>,
+    /// The one gateway that has to accept the route; default: all that it is attached to.
+    pub(super) gateway: Option<String>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub(super) enum Provider {
+    Auto,
+    Replicas,
+    GatewayApi,
+    Istio,
+    Nginx,
 }
 
 #[derive(JsonSchema)]

@@ -146,7 +146,16 @@ fn values_are_checked_where_they_stand() {
         ("workload: {service_account: x}", "E_UNSUPPORTED 2:12"),
         ("workload: []", "E_TYPE 2:11"),
         ("deploy: {strategy: canary}", "E_MISSING 2:20"),
-        ("deploy: {strategy: blue_green}", "E_UNSUPPORTED 2:20"),
+        ("deploy: {strategy: blue_green}", ""),
+        ("deploy: {strategy: recreate}", ""),
+        ("deploy: {strategy: big_bang}", "E_VALUE 2:20"),
+        ("deploy: {traffic: {provider: gateway_api, route: edge, gateway: public.v1}}", ""),
+        ("deploy: {traffic: {provider: nginx}}", "E_UNSUPPORTED 2:30"),
+        ("deploy: {traffic: {provider: haproxy}}", "E_VALUE 2:30"),
+        ("deploy: {traffic: {route: Edge}}", "E_VALUE 2:27"),
+        ("deploy: {traffic: {gateway: shop/public}}", "E_VALUE 2:29"),
+        ("deploy: {traffic: {provider: replicas, route: edge}}", "E_CONFLICT 2:40"),
+        ("deploy: {traffic: {rout: edge}}", "E_UNKNOWN_KEY 2:20"),
         ("deploy: {strategy: fast}", "E_VALUE 2:20"),
         ("deploy: {canary: []}", "E_WEIGHTS 2:18"),
         ("deploy: {canary: [{pause: 5m}]}", "E_MISSING 2:19"),
@@ -263,7 +272,7 @@ fn the_service_itself_is_checked() {
 
 #[test]
 fn all_faults_of_a_file_come_together_in_the_order_of_its_lines() {
-    let text = "service: {name: api, team: pay, tier: gold}\nworkload:\n  prot: 80\n  cpu: lots\ndeploy:\n  stratgy: canary\n  traffic: {}\n  progress_deadline: 10\n";
+    let text = "service: {name: api, team: pay, tier: gold}\nworkload:\n  prot: 80\n  cpu: lots\ndeploy:\n  stratgy: canary\n  hooks: {}\n  progress_deadline: 10\n";
     assert_eq!(
         codes(text),
         [

@@ -13,7 +13,7 @@ mod destination_rule;
 mod http_route;
 mod split;
 #[cfg(test)]
-mod tests;
+pub(in crate::rollout) mod tests;
 mod virtual_service;
 
 use serde_json::Value;
@@ -52,6 +52,8 @@ pub enum Part {
 pub enum Acceptance {
     /// All who count.
     Accepted,
+    /// Nobody tells; that the server took the object is all that there is to know.
+    Untold,
     /// Not all have answered for this generation: who, one clause.
     Waiting(String),
     /// One says no: its reason, one clause.

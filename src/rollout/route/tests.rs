@@ -1,3 +1,5 @@
+//! Routes of all shapes: split, joined, edited, accepted.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -197,7 +199,7 @@ fn accepted_by_every_parent_for_this_generation() {
 #[test]
 fn a_mesh_without_a_status_has_nothing_more_to_say() {
     let mut live = istio(&json!([{"destination": {"host": "web"}}]));
-    assert_eq!(ISTIO_.accepted(&live, None), Acceptance::Accepted);
+    assert_eq!(ISTIO_.accepted(&live, None), Acceptance::Untold);
     live["status"] =
         json!({"observedGeneration": "2", "conditions": [{"type": "Reconciled", "status": "True"}]});
     assert!(matches!(ISTIO_.accepted(&live, None), Acceptance::Waiting(_)));

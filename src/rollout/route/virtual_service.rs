@@ -69,13 +69,13 @@ pub(super) fn is_host(host: &str, names: Names<'_>) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest == ".svc" || rest.starts_with(".svc."))
 }
 
-/// Istio writes a status only where that is switched on. Without one, that the server took the object is all that there is to know.
+/// Istio writes a status only where that is switched on. Without one nobody tells.
 pub(super) fn accepted(live: &Value) -> Acceptance {
     let none = Map::new();
     let status = live.get("status").and_then(Value::as_object).unwrap_or(&none);
     let conditions = status.get("conditions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     if conditions.is_empty() {
-        return Acceptance::Accepted;
+        return Acceptance::Untold;
     }
     let overall = counted(status.get("observedGeneration"));
     for condition in conditions {

@@ -3,6 +3,8 @@
 
 mod crash;
 mod gates;
+mod gateway;
 mod people;
+mod routed;
 mod stories;
 pub(crate) mod world;

@@ -26,7 +26,9 @@ use crate::model::transition::{Kind, Transition};
 use crate::model::write::Write;
 use crate::model::{ANNOTATION_ROLLOUT, IMAGE_PLACEHOLDER, LABEL_RELEASE, LABEL_TRACK};
 use crate::render;
-use crate::rollout::{Inputs, advance, assignment, effects, must_store, rebuild, size, view::View};
+use crate::rollout::{
+    Inputs, advance, assignment, effects, must_store, rebuild, size, track_keys, view::View,
+};
 
 /// How the pods of an image behave.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,6 +86,12 @@ pub struct World {
     pub cut: Option<(u64, Cut)>,
     pub weights: Vec<(u64, u32)>,
     pub git_away: bool,
+    /// Seconds after which gateways take a change of a route; none: never.
+    pub gateway: Option<u64>,
+    /// The shares that gateways gave the candidate, each noted once it changed.
+    pub shares: Vec<u8>,
+    /// New pods of stable's own Deployment do not become ready.
+    pub no_room: bool,
     /// Only a change of the cluster, or the time that a pass asked for, wakes the next one: no sample does.
     pub quiet: bool,
     due: Option<Timestamp>,
@@ -95,19 +103,35 @@ pub struct World {
     waiting: Option<Desired>,
     objects: BTreeMap<ObjectKey, Object>,
     sets: Vec<Set>,
-    pods: Vec<PodView>,
+    pub pods: Vec<PodView>,
     revisions: BTreeMap<u64, RevisionBody>,
     samples: Option<Samples>,
     session: u64,
-    clock: u64,
+    pub clock: u64,
+    pub routes: Routes,
+    /// When each route was last changed.
+    pub changed: BTreeMap<ObjectKey, Timestamp>,
+    /// What gateways go by.
+    pub obeyed: BTreeMap<ObjectKey, Value>,
+    /// The lowest weight of a rollout that is on its way back.
+    pub fallen: Option<(u64, u8)>,
+    /// What the record allowed a tick ago.
+    pub granted: u8,
+    /// The story breaks pods or routes: traffic may go nowhere.
+    pub disturbed: bool,
 }
 
 pub fn policy(strategy: Strategy) -> Policy {
-    let steps = [(10, 8), (50, 8), (100, 4)];
-    let step = |(weight, pause)| Step::timed(weight, Duration::from_secs(pause));
+    let steps: &[(u8, u64)] = match strategy {
+        Strategy::Canary => &[(10, 8), (50, 8), (100, 4)],
+        Strategy::BlueGreen => &[(0, 0), (100, 8)],
+        Strategy::Rolling | Strategy::Recreate => &[],
+    };
+    let step = |(weight, pause): &(u8, u64)| Step::timed(*weight, Duration::from_secs(*pause));
     Policy {
         strategy,
-        steps: if strategy == Strategy::Canary { steps.map(step).to_vec() } else { Vec::new() },
+        traffic: crate::model::traffic::Traffic::default(),
+        steps: steps.iter().map(step).collect(),
         progress_deadline: Duration::from_mins(2),
         image_wait: Duration::from_mins(1),
         max_surge: Amount::Percent(25),
@@ -263,6 +287,15 @@ impl World {
             cut: None,
             weights: Vec::new(),
             git_away: false,
+            gateway: Some(1),
+            shares: Vec::new(),
+            no_room: false,
+            routes: Routes::default(),
+            changed: BTreeMap::new(),
+            obeyed: BTreeMap::new(),
+            fallen: None,
+            granted: 0,
+            disturbed: false,
             quiet: false,
             due: None,
             stirred: true,
@@ -332,6 +365,9 @@ impl World {
             });
         }
         wanted.extend(self.record.iter().flat_map(|record| record.inventory.keys().cloned()));
+        if let Some(record) = &self.record {
+            wanted.extend(track_keys(&self.release, "shop", record));
+        }
         wanted.extend(
             self.head.desired().iter().flat_map(|desired| desired.objects.iter().map(|m| m.key.clone())),
         );
@@ -348,7 +384,7 @@ impl World {
             replica_sets: self.sets.iter().map(|set| set.view.clone()).collect(),
             pods: self.pods.clone(),
             revisions: self.revisions.iter().map(|(n, r)| (*n, Known::Present(r.clone()))).collect(),
-            routes: Routes::default(),
+            routes: self.routes.clone(),
             refusals: BTreeMap::new(),
         }
     }
@@ -474,6 +510,9 @@ impl World {
                 assert!(manifest.body.pointer("/spec/replicas").is_none(), "replicas belong to idp-rollout");
                 let generation = object.body["metadata"]["generation"].as_u64().unwrap_or(1) + 1;
                 merge(&mut object.body, &manifest.body);
+                if manifest.key.kind == "Service" {
+                    object.body["spec"]["selector"] = manifest.body["spec"]["selector"].clone();
+                }
                 object.body["metadata"]["generation"] = json!(generation);
                 object.version = version;
             }
@@ -488,6 +527,7 @@ impl World {
                 object.scaled = true;
                 object.version = version;
             }
+            Write::Route { key, patch, fence } => self.patch_route(&key, &patch, Some(&fence)),
             Write::Delete { key, uid } => {
                 if self.objects.get(&key).is_some_and(|object| object.uid == uid) {
                     self.objects.remove(&key);
@@ -532,6 +572,9 @@ impl World {
                     pod.restarts += 1;
                     pod.terminated =
                         Some(Stopped { reason: "Error".into(), message: String::new(), exit_code: Some(1) });
+                }
+                _ if self.no_room && pod.track == "stable" && pod.ready_since.is_none() => {
+                    pod.unschedulable = Some("no room".to_owned());
                 }
                 Behaviour::NeverStarts => pod.unschedulable = Some("no room".to_owned()),
                 _ => {
@@ -653,6 +696,7 @@ impl World {
 
     /// The evidence loop, one second.
     fn measure(&mut self) {
+        let share = self.share();
         let Some(record) = self.working.as_ref().or(self.record.as_ref()) else { return };
         let observed = self.observed();
         let view = View::new(&self.release, self.namespace.as_str(), &observed);
@@ -728,7 +772,11 @@ impl World {
                 if !matches!(traffic, Traffic::Seen(_)) {
                     *traffic = Traffic::Seen(Tally::default());
                 }
-                if let Traffic::Seen(tally) = traffic {
+                // Where gateways tell the tracks apart, a track without a share is asked nothing.
+                let idle = if target.track == Track::Candidate { 0 } else { 100 };
+                if let Traffic::Seen(tally) = traffic
+                    && share != Some(idle)
+                {
                     tally.requests += 100;
                     if let Behaviour::Errors(percent) = behaviour {
                         tally.errors += percent;
@@ -751,6 +799,7 @@ impl World {
         let before = self.pods.clone();
         self.controllers();
         self.stirred = before != self.pods;
+        self.gateways();
         self.measure();
         self.check();
         self.now += Duration::from_secs(1);
@@ -804,13 +853,18 @@ impl World {
         let (stable, canary) = (replicas("web"), replicas("web-canary"));
         let Some(record) = &self.record else { return };
         let bounds = size::Bounds::new(record.replicas, Amount::Percent(25), Amount::Count(0));
+        let running = record.rollout.as_ref().or(record.serving.as_deref());
+        let routed =
+            running.is_some_and(|rollout| rollout.router.is_some()) || !self.routes.objects.is_empty();
+        let most = if routed { 2 * record.replicas } else { 0 };
         assert!(
-            stable + canary <= bounds.most.max(record.replicas + 1),
+            stable + canary <= bounds.most.max(record.replicas + 1).max(most),
             "{stable} + {canary} pods are too many"
         );
         if let Some(rollout) = record.rollout.as_ref() {
             self.weights.push((rollout.number, canary));
         }
+        self.check_routes(canary);
         let mut terminal: BTreeMap<u64, u32> = BTreeMap::new();
         for transition in &self.transitions {
             if let Kind::Finished { .. } = transition.kind {
@@ -831,6 +885,16 @@ impl World {
 
     pub fn phase(&self) -> String {
         self.record.as_ref().map_or(String::new(), |record| record.phase.clone())
+    }
+
+    pub fn stir(&mut self) {
+        self.stirred = true;
+    }
+
+    /// The body of a Service.
+    pub fn object(&self, name: &str) -> Option<&Value> {
+        let mut all = self.objects.iter();
+        all.find(|(key, _)| key.kind == "Service" && key.name == name).map(|(_, object)| &object.body)
     }
 
     pub fn has_object(&self, name: &str) -> bool {
@@ -875,7 +939,14 @@ impl World {
             record.held.iter().map(|(n, h)| json!([n, h.identity, h.hold, h.released])).collect();
         let marks: Vec<Value> = self.revisions.iter().map(|(n, r)| json!([n, r.mark])).collect();
         let inventory: Vec<String> = record.inventory.keys().map(ToString::to_string).collect();
-        json!({"objects": objects, "outcomes": outcomes, "held": held, "marks": marks, "inventory": inventory,
+        let routes: Vec<Value> = self
+            .routes
+            .objects
+            .values()
+            .filter_map(Known::present)
+            .map(|live| json!([live.object["spec"], live.object["metadata"]["annotations"]]))
+            .collect();
+        json!({"objects": objects, "routes": routes, "outcomes": outcomes, "held": held, "marks": marks, "inventory": inventory,
             "creates": self.creates, "deletes": self.deletes, "kinds": self.kinds()})
     }
 }

@@ -34,7 +34,7 @@ impl Gauges {
             )?,
             weight: to.gauges(
                 "idp_rollout_weight_ratio",
-                "The candidate's share of traffic, 0 to 1: asked for, and as the pods really are.",
+                "The candidate's share of traffic, 0 to 1: asked for, and real: by a route what the route gives, without one the share of the pods.",
                 &["service", "environment", "kind"],
             )?,
             step: to.gauges("idp_rollout_step", "The running rollout's step, from 1; 0 when none runs.", RELEASE)?,
