@@ -358,14 +358,14 @@ impl Weights {
     }
 }
 
-fn is_ready(pod: &Value) -> bool {
+pub(super) fn is_ready(pod: &Value) -> bool {
     json::at(pod, &["metadata", "deletionTimestamp"]).is_none()
         && json::list(pod, &["status", "conditions"])
             .iter()
             .any(|one| json::text(one, &["type"]) == "Ready" && json::text(one, &["status"]) == "True")
 }
 
-fn address_of(pod: &Value, target: &Value) -> Option<SocketAddr> {
+pub(super) fn address_of(pod: &Value, target: &Value) -> Option<SocketAddr> {
     let port = match target {
         Value::String(name) => json::list(pod, &["spec", "containers"])
             .iter()

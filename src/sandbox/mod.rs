@@ -1,7 +1,7 @@
 //! A cluster in one process: for `idp demo`, tests and simulation.
 //!
 //! What it does: an API server ([`api`]), the controllers of Deployments and ReplicaSets, a node whose pods are HTTP
-//! servers ([`node`]), an image registry ([`registry`]) and a load generator ([`load`]). [`Sandbox`] wires the first four
+//! servers ([`node`]), an image registry ([`registry`]), a load generator ([`load`]) and a gateway that obeys routes ([`gateway`]). [`Sandbox`] wires the first four
 //! together; each can be used alone, the node and the load generator against a genuine server too.
 //!
 //! In: a seed, a clock, a scale of time. Out: a [`kube::Client`], on request a URL for kubectl. May use: `model`, the network.
@@ -12,6 +12,7 @@
 pub mod api;
 pub mod clock;
 mod controllers;
+pub mod gateway;
 mod http;
 mod json;
 pub mod load;
@@ -27,6 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::{
     api::{ApiOptions, ApiServer, Fault, KindSpec, Logged, Verb},
     clock::Clock,
+    gateway::{Gateway, Sent},
     load::{Load, LoadCounts, LoadOptions},
     node::{Behaviour, Node, NodeOptions},
     registry::{Access, Registry, RegistryFault},

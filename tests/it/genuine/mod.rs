@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`ground`] is what the daemon works on, [`daemon`] the process, [`repository`], [`service`] and [`team`] what it follows, [`release`] and
-//! [`events`] what it leaves. The tests are in [`story`], [`outage`], [`kill`] and [`ssh`].
+//! [`events`] what it leaves. The tests are in [`story`], [`outage`], [`kill`], [`routes`] and [`ssh`].
 
 pub mod census;
 mod daemon;
@@ -21,6 +21,7 @@ mod outage;
 mod proxy;
 pub mod release;
 pub mod repository;
+mod routes;
 mod schemas;
 mod service;
 mod ssh;

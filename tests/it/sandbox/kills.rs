@@ -14,14 +14,14 @@ use super::world::{FIRST, GOOD, ROLLED_BACK, Setup, World};
 /// How a series of kills goes: each life of the daemon ends at its `write`-th write (counted from 1; leases and Kubernetes events
 /// left out), for `lives` lives.
 #[derive(Clone, Copy)]
-struct Kills {
-    lives: u64,
-    write: u64,
-    after_effect: bool,
+pub struct Kills {
+    pub lives: u64,
+    pub write: u64,
+    pub after_effect: bool,
 }
 
 /// Makes a change and lets its rollout run under kills, until it ended; returns the commit.
-async fn under_kills(
+pub async fn under_kills(
     world: &mut World,
     (number, wanted): (u64, Outcome),
     kills: Kills,

@@ -18,6 +18,7 @@ mod process;
 mod pulls;
 mod repository;
 mod rewritten;
+mod routes;
 mod suspension;
 mod webhooks;
 mod world;
