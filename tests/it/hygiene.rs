@@ -247,3 +247,25 @@ fn the_tree_knows_no_machine_and_no_scraps() {
         "Paths are relative to the crate or given by the caller; the tree holds the project, nothing else.",
     );
 }
+
+#[test]
+fn every_scar_names_tests_that_exist() {
+    let text = std::fs::read_to_string("docs/scars.md").unwrap();
+    let tests: String = SRC.iter().chain(&rust_files("tests")).map(|source| source.text.as_str()).collect();
+    let rows =
+        text.lines().enumerate().filter(|(_, line)| line.starts_with("| ") && !line.starts_with("| #"));
+    let mut breaches = Vec::new();
+    for (number, line) in rows {
+        let named = line.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2);
+        let missing: Vec<&str> =
+            named.clone().filter(|name| !tests.contains(&format!("fn {name}("))).collect();
+        if named.count() == 0 || !missing.is_empty() {
+            breaches.push(breach(
+                "docs/scars.md",
+                number + 1,
+                format!("no such test: {}", missing.join(", ")),
+            ));
+        }
+    }
+    assert_none(&breaches, "Name the test that goes red without the guard, as its function is called.");
+}

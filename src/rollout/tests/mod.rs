@@ -4,6 +4,7 @@
 mod crash;
 mod gates;
 mod gateway;
+mod model;
 mod people;
 mod routed;
 mod stories;

@@ -27,7 +27,7 @@ use crate::model::write::Write;
 use crate::model::{ANNOTATION_ROLLOUT, IMAGE_PLACEHOLDER, LABEL_RELEASE, LABEL_TRACK};
 use crate::render;
 use crate::rollout::{
-    Inputs, advance, assignment, effects, must_store, rebuild, size, track_keys, view::View,
+    Inputs, advance, assignment, effects, must_store, rebuild, size, track_keys, view::View, view::epoch_of,
 };
 
 /// How the pods of an image behave.
@@ -62,6 +62,17 @@ struct Set {
     template: Value,
 }
 
+/// What a pass decided, and what it had read.
+#[derive(Clone)]
+pub struct Decision {
+    read: Record,
+    record: Record,
+    stores: bool,
+    transitions: Vec<Transition>,
+    writes: Vec<Write>,
+    revisions: BTreeMap<u64, RevisionBody>,
+}
+
 #[derive(Clone)]
 #[allow(clippy::struct_excessive_bools)] // Each is one thing that a story may break.
 pub struct World {
@@ -72,6 +83,8 @@ pub struct World {
     pub images: BTreeMap<Identity, ImageState>,
     pub behaviours: BTreeMap<String, Behaviour>,
     pub record: Option<Record>,
+    /// The fencing epoch of the process that leads.
+    pub epoch: u64,
     pub commands: BTreeMap<String, Command>,
     pub suspended: bool,
     pub around: Surroundings,
@@ -274,6 +287,7 @@ impl World {
             images: BTreeMap::new(),
             behaviours: BTreeMap::new(),
             record: None,
+            epoch: 1,
             commands: BTreeMap::new(),
             suspended: false,
             slot: true,
@@ -391,18 +405,29 @@ impl World {
 
     /// One pass; `false` if the process was cut down in it.
     pub fn pass(&mut self) -> bool {
+        match self.decide() {
+            Some(decision) => self.act(decision),
+            None => self.begin(),
+        }
+    }
+
+    /// There is no record yet.
+    fn begin(&mut self) -> bool {
+        let Some(desired) = self.head.desired().cloned() else { return true };
+        let rebuilt = rebuild(&self.release, &desired, &self.observed(), self.epoch, self.now);
+        if rebuilt.keep.is_some_and(|write| !self.write(write)) {
+            return false;
+        }
+        self.mutate(|world| {
+            world.record = Some(rebuilt.record);
+            world.transitions.extend(rebuilt.transitions);
+        })
+    }
+
+    /// Reads, advances and plans; `None` without a record.
+    pub fn decide(&mut self) -> Option<Decision> {
         let observed = self.observed();
-        let Some(stored) = self.record.clone() else {
-            let Some(desired) = self.head.desired().cloned() else { return true };
-            let rebuilt = rebuild(&self.release, &desired, &observed, 1, self.now);
-            if rebuilt.keep.is_some_and(|write| !self.write(write)) {
-                return false;
-            }
-            return self.mutate(|world| {
-                world.record = Some(rebuilt.record);
-                world.transitions.extend(rebuilt.transitions);
-            });
-        };
+        let stored = self.record.clone()?;
         let before = self
             .working
             .clone()
@@ -432,7 +457,7 @@ impl World {
             suspended: self.suspended,
             slot: self.slot,
             session: self.session,
-            epoch: 1,
+            epoch: self.epoch,
             now: self.now,
         };
         let answer = advance(&before, &input);
@@ -442,19 +467,61 @@ impl World {
         let mut record = answer.record;
         let effects = effects(&mut record, &input);
         self.remember(&record);
-        let worth_it = must_store(&stored, &record);
-        if worth_it || !answer.transitions.is_empty() {
+        let stores = must_store(&stored, &record) || !answer.transitions.is_empty();
+        Some(Decision {
+            read: stored,
+            record,
+            stores,
+            transitions: answer.transitions,
+            writes: effects.writes,
+            revisions: self.revisions.clone(),
+        })
+    }
+
+    /// Stores and applies what was decided just now.
+    fn act(&mut self, decision: Decision) -> bool {
+        let Decision { record, stores, transitions, writes, .. } = decision;
+        if stores {
             let stored = record.clone();
             let ok = self.mutate(|world| {
                 world.record = Some(stored);
-                world.transitions.extend(answer.transitions);
+                world.transitions.extend(transitions);
             });
             if !ok {
                 return false;
             }
         }
         self.working = Some(record);
-        effects.writes.into_iter().all(|write| self.write(write))
+        writes.into_iter().all(|write| self.write(write))
+    }
+
+    /// Does what another process decided a while ago, as far as the server lets it: the record by compare-and-swap, objects under
+    /// their fences, a creation only where nothing is, a revision only as it was read.
+    pub fn act_late(&mut self, decision: Decision) {
+        if decision.stores {
+            if self.record.as_ref() != Some(&decision.read) {
+                return;
+            }
+            self.record = Some(decision.record);
+            self.transitions.extend(decision.transitions);
+        }
+        for write in decision.writes {
+            let refused = match &write {
+                Write::Apply { manifest, fence: None } => self.objects.contains_key(&manifest.key),
+                Write::Apply { manifest, fence: Some(_) } => !self.objects.contains_key(&manifest.key),
+                Write::Scale { key, .. } => !self.objects.contains_key(key),
+                Write::SaveRevision { rollout, .. }
+                | Write::MarkRevision { rollout, .. }
+                | Write::DropRevision { rollout } => {
+                    self.revisions.get(rollout) != decision.revisions.get(rollout)
+                }
+                Write::Delete { .. } | Write::Route { .. } => false,
+            };
+            if refused {
+                return;
+            }
+            self.do_write(write);
+        }
     }
 
     fn remember(&mut self, record: &Record) {
@@ -508,6 +575,8 @@ impl World {
                     return;
                 }
                 assert!(manifest.body.pointer("/spec/replicas").is_none(), "replicas belong to idp-rollout");
+                let (before, after) = (epoch_of(&object.body), epoch_of(&manifest.body));
+                assert!(before <= after, "epoch {after} wrote over {before} in {}", manifest.key);
                 let generation = object.body["metadata"]["generation"].as_u64().unwrap_or(1) + 1;
                 merge(&mut object.body, &manifest.body);
                 if manifest.key.kind == "Service" {
@@ -914,6 +983,43 @@ impl World {
         for pod in self.pods.iter_mut().filter(|pod| pod.track == track) {
             pod.ready_since = None;
         }
+    }
+
+    /// All that decides what can happen next, without times, names of pods and counts of what was done.
+    pub fn essence(&self) -> Value {
+        let mut record = serde_json::to_value(&self.record).unwrap();
+        if let Some(record) = record.as_object_mut() {
+            for key in ["sequence", "history", "totals", "conditions", "message"] {
+                record.remove(key);
+            }
+            if let Some(rollout) = record.get_mut("rollout").and_then(Value::as_object_mut) {
+                rollout.remove("log");
+                rollout.remove("policy");
+            }
+        }
+        let objects: Vec<Value> = self
+            .objects
+            .iter()
+            .map(|(key, object)| {
+                let template = object.body.pointer("/spec/template");
+                let metadata = &object.body["metadata"]["annotations"];
+                let settled =
+                    object.body["status"]["observedGeneration"] == object.body["metadata"]["generation"];
+                json!([key.name, object.body["spec"]["replicas"], template, metadata, object.scaled, settled])
+            })
+            .collect();
+        let sets: Vec<&str> = self.sets.iter().map(|set| set.view.uid.as_str()).collect();
+        let pods: Vec<Value> = self
+            .pods
+            .iter()
+            .map(|pod| {
+                let set = sets.iter().position(|uid| *uid == pod.owner);
+                json!([set, pod.track, pod.ready_since.is_some(), pod.image_id])
+            })
+            .collect();
+        let revisions: Vec<Value> = self.revisions.iter().map(|(n, r)| json!([n, r.mark])).collect();
+        let remembered = (self.working.is_some(), self.waiting.is_some(), self.direct.is_some());
+        json!([record, objects, pods, revisions, remembered, self.samples.is_some(), self.epoch])
     }
 
     /// What must be equal at the end of two runs of one story.

@@ -30,6 +30,8 @@ impl Scenario {
 
 const CANARY: &str = "strategy: canary, canary: [{weight: 50, pause: 1s}, {weight: 100, pause: 1s}]";
 const ROLLING: &str = "strategy: rolling";
+const BLUE_GREEN: &str = "strategy: blue_green";
+const RECREATE: &str = "strategy: recreate";
 
 const fn change(content: &'static str, behaviour: &'static str, outcome: Outcome) -> Change {
     Change { content, behaviour, outcome: Some(outcome) }
@@ -72,6 +74,26 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         service: "bad-rolling",
         strategy: ROLLING,
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.crash", Outcome::RolledBack)],
+    },
+    Scenario {
+        service: "good-blue-green",
+        strategy: BLUE_GREEN,
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2", Outcome::Promoted)],
+    },
+    Scenario {
+        service: "bad-blue-green",
+        strategy: BLUE_GREEN,
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.crash", Outcome::RolledBack)],
+    },
+    Scenario {
+        service: "good-recreate",
+        strategy: RECREATE,
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2", Outcome::Promoted)],
+    },
+    Scenario {
+        service: "bad-recreate",
+        strategy: RECREATE,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.crash", Outcome::RolledBack)],
     },
     Scenario {
