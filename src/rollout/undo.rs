@@ -25,14 +25,19 @@ impl Machine<'_> {
         let Some(stable) = self.record.stable.clone() else {
             return Err("no version was ever promoted: there is nothing to go back from".to_owned());
         };
-        let target = self.earlier(&stable, command.to)?.clone();
+        // Where an earlier candidate keeps the traffic, going back is to the version that was last promoted.
+        let stuck = self.record.serving.is_some() && command.to.is_none();
+        let target =
+            if stuck { self.kept_stable(&stable)? } else { self.earlier(&stable, command.to)? }.clone();
         let Some(policy) = self.way_back(&stable) else {
             return Err(
                 "how its versions are rolled out is not known: Git is away and the record was rebuilt"
                     .to_owned(),
             );
         };
-        self.leave(&stable, command);
+        if !stuck {
+            self.leave(&stable, command);
+        }
         let (number, from) = (target.rollout, target.version.identity.short().to_owned());
         let candidate = Candidate::Ready(target.version);
         let rollout = self.open(candidate, Changes::default(), policy);
@@ -46,6 +51,11 @@ impl Machine<'_> {
             self.say(Kind::Queued { revision }, format!("{done}, asked by {}", command.person()));
         }
         Ok(done)
+    }
+
+    fn kept_stable(&self, stable: &Stable) -> Result<&RevisionBody, String> {
+        let kept = self.input.observed.revisions.get(&stable.rollout).and_then(Known::present);
+        kept.ok_or_else(|| format!("the objects of rollout {} cannot be read now", stable.rollout))
     }
 
     /// Finds the kept version to go back to: the one that `to` names, else the newest other one that was stable.

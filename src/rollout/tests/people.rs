@@ -55,7 +55,7 @@ fn ask(world: &World, verb: Verb) -> Command {
     Command::new(verb, "ann", "because", world.now)
 }
 
-fn tell(world: &mut World, verb: Verb) -> (bool, String) {
+pub fn tell(world: &mut World, verb: Verb) -> (bool, String) {
     let command = ask(world, verb);
     say(world, command)
 }

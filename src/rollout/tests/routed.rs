@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::gateway::{http_key, http_route, istio_key, virtual_service};
+use super::people::tell;
 use super::world::{Behaviour, Cut, World};
+use crate::model::command::Verb;
 use crate::model::object::ObjectKey;
 use crate::model::policy::Strategy;
 use crate::model::rollout::{Hold, Outcome};
@@ -248,6 +250,23 @@ fn a_stuck_promotion_is_left_by_going_back_to_stable() {
     assert_eq!(world.shares, [0, 10, 50, 100, 0]);
     assert!(world.record.as_ref().unwrap().serving.is_none());
     untouched(&world, &http_key(), &EDGE());
+}
+
+#[test]
+fn a_stuck_promotion_is_left_by_undo_or_retry() {
+    for (verb, tag) in [(Verb::Undo, "v1"), (Verb::Retry, "v2")] {
+        let mut world = stuck();
+        world.no_room = false;
+        let (yes, why) = tell(&mut world, verb);
+        assert!(yes, "{why}");
+        let left = |world: &World| {
+            world.record.as_ref().unwrap().serving.is_none() && world.stable_tag().as_deref() == Some(tag)
+        };
+        assert!(world.until(600, left), "{verb:?}: {}", world.record.as_ref().unwrap().message);
+        world.until(60, |world| !world.has_object("web-stable"));
+        assert_eq!(world.shares, [0, 10, 50, 100, 0], "{verb:?}");
+        untouched(&world, &http_key(), &EDGE());
+    }
 }
 
 #[test]
