@@ -15,6 +15,7 @@ pub mod name;
 pub mod network;
 pub mod object;
 pub mod observed;
+pub mod phase;
 pub mod policy;
 pub mod pull;
 pub mod record;
