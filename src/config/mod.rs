@@ -6,6 +6,7 @@
 mod access;
 mod error;
 mod follow;
+mod network;
 mod node;
 mod platform;
 mod prometheus;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 pub use access::{Access, GitHubApp, HostKeys, Proof, Proxy, Route, Scope, SharedProof, SshKey, SshUrl};
 pub use error::{ConfigErrors, Place, Problem};
 pub use follow::{Follow, TagRange};
+pub use network::{Network, NetworkError};
 pub use prometheus::{Login, Prometheus};
 pub use secret::{Secret, SecretError, SecretRef};
 pub use template::{ImageTemplate, NamespaceTemplate, TemplateError};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::access;
 use super::error::Place;
 use super::follow::{self, Follow};
+use super::network::Network;
 use super::prometheus;
 use super::reader::{At, Section};
 use super::secret::SecretRef;
@@ -15,7 +16,6 @@ use super::types::{
     Cluster, ClusterAccess, Credentials, Environment, Kafka, Lease, Platform, Probe, Registry,
 };
 use crate::model::name::{EnvironmentName, Namespace};
-use crate::model::network::Network;
 
 /// Reads `cluster`.
 pub(super) fn cluster(mut section: Section<'_>, base: &Path) -> Option<Cluster> {

@@ -13,11 +13,11 @@ use url::Url;
 
 use super::access::{Access, Route, SharedProof, SshUrl};
 use super::follow::Follow;
+use super::network::Network;
 use super::prometheus::Prometheus;
 use super::secret::SecretRef;
 use super::template::{ImageTemplate, NamespaceTemplate};
 use crate::model::name::{EnvironmentName, Namespace, ServiceName, SourceName};
-use crate::model::network::Network;
 
 /// Everything that `idpd` is told.
 #[derive(Debug, Clone)]

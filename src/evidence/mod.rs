@@ -25,7 +25,7 @@ pub mod exposition;
 pub(crate) mod fuzzing;
 pub mod images;
 pub mod observe;
-mod outside;
+pub mod outside;
 pub mod prometheus;
 mod question;
 pub mod registry;

@@ -13,14 +13,13 @@ use tracing::{Instrument, info_span};
 
 use super::check::{CheckError, check};
 use super::dial::{Dialer, Way};
-use super::outside::Outside;
+use super::outside::{Allow, Outside};
 use super::prometheus::Provider;
 use super::question::measure;
 use super::sheet::Sheet;
 use super::wake::Waker;
 use super::{lock, part_of, seeded, wall};
 use crate::model::name::{EnvironmentName, ReleaseKey};
-use crate::model::network::Network;
 use crate::model::policy::CheckKind;
 use crate::model::samples::{Assignment, Question, Samples, Target};
 
@@ -41,7 +40,7 @@ pub struct Options {
     /// Where requests are counted, by environment; by the pods themselves where nothing is said.
     pub prometheus: BTreeMap<EnvironmentName, Arc<Provider>>,
     /// What gates may ask although it is denied by default: this machine, for example.
-    pub allowed: Vec<Network>,
+    pub allowed: Allow,
     /// Tells this process's samples from those of the one before, and makes the jitter repeatable.
     pub session: u64,
     /// Checks at a time, over all releases.
@@ -58,7 +57,7 @@ impl Options {
         Self {
             ways: BTreeMap::new(),
             prometheus: BTreeMap::new(),
-            allowed: Vec::new(),
+            allowed: Arc::new(|_| false),
             session,
             checks: 256,
             scrapes: 64,
@@ -124,7 +123,7 @@ impl Evidence {
         cancel: CancellationToken,
     ) -> Result<Self, EvidenceError> {
         let dialer = Dialer::new().map_err(EvidenceError::Tls)?;
-        let outside = Outside::new(options.allowed.clone()).map_err(EvidenceError::Tls)?;
+        let outside = Outside::new(Arc::clone(&options.allowed)).map_err(EvidenceError::Tls)?;
         let checks = Semaphore::new(options.checks.clamp(1, Semaphore::MAX_PERMITS));
         let scrapes = Semaphore::new(options.scrapes.clamp(1, Semaphore::MAX_PERMITS));
         let shared = Shared { options, dialer, outside, waker, tracker, cancel, checks, scrapes };

@@ -10,7 +10,6 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
-use crate::model::network::Network;
 use crate::model::samples::Measured;
 
 /// Requests at one time, over all releases.
@@ -26,10 +25,13 @@ const METADATA: [IpAddr; 3] = [
     IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 0, 192)),
 ];
 
+/// Tells of an address that is denied by default whether it may be asked all the same.
+pub type Allow = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
 /// Tells why an address is not asked, unless the platform allows it.
-fn denied(address: IpAddr, allowed: &[Network]) -> Option<String> {
+fn denied(address: IpAddr, allowed: &Allow) -> Option<String> {
     let address = address.to_canonical();
-    if allowed.iter().any(|network| network.contains(address)) {
+    if allowed(address) {
         return None;
     }
     let link_local = match address {
@@ -47,7 +49,7 @@ fn denied(address: IpAddr, allowed: &[Network]) -> Option<String> {
 }
 
 /// Resolves names, and leaves out what may not be asked: so the address that is connected to is one that was looked at.
-struct Resolver(Arc<[Network]>);
+struct Resolver(Allow);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
@@ -69,12 +71,12 @@ impl Resolve for Resolver {
 /// The client; one for all releases.
 pub(super) struct Outside {
     client: reqwest::Client,
-    allowed: Arc<[Network]>,
+    allowed: Allow,
     permits: Semaphore,
 }
 
 /// Tells why a URL is not asked: an address in place of a name is not resolved.
-fn refused(url: &Url, allowed: &[Network]) -> Option<String> {
+fn refused(url: &Url, allowed: &Allow) -> Option<String> {
     match url.host()? {
         Host::Ipv4(address) => denied(address.into(), allowed),
         Host::Ipv6(address) => denied(address.into(), allowed),
@@ -84,8 +86,7 @@ fn refused(url: &Url, allowed: &[Network]) -> Option<String> {
 
 impl Outside {
     /// Sets up the client; `allowed` may be asked although it is denied by default. Fails if TLS cannot be set up.
-    pub(super) fn new(allowed: Vec<Network>) -> Result<Self, reqwest::Error> {
-        let allowed: Arc<[Network]> = allowed.into();
+    pub(super) fn new(allowed: Allow) -> Result<Self, reqwest::Error> {
         let same_host = reqwest::redirect::Policy::custom(|attempt| {
             let origin =
                 attempt.previous().first().map(|url| (url.scheme().to_owned(), url.authority().to_owned()));
@@ -165,6 +166,14 @@ mod tests {
 
     use super::*;
 
+    fn nobody() -> Allow {
+        Arc::new(|_| false)
+    }
+
+    fn ourselves() -> Allow {
+        Arc::new(|address| address.is_loopback())
+    }
+
     #[test]
     fn what_is_not_everybodys_is_not_asked() {
         for (address, fine) in [
@@ -185,11 +194,10 @@ mod tests {
             ("93.184.216.34", true),
             ("fd12::1", true),
         ] {
-            assert_eq!(denied(address.parse().unwrap(), &[]).is_none(), fine, "{address}");
+            assert_eq!(denied(address.parse().unwrap(), &nobody()).is_none(), fine, "{address}");
         }
-        let allowed = ["127.0.0.0/8".parse().unwrap()];
-        assert_eq!(denied("127.0.0.1".parse().unwrap(), &allowed), None);
-        assert!(denied("169.254.169.254".parse().unwrap(), &allowed).is_some());
+        assert_eq!(denied("127.0.0.1".parse().unwrap(), &ourselves()), None);
+        assert!(denied("169.254.169.254".parse().unwrap(), &ourselves()).is_some());
     }
 
     async fn server(hits: Arc<AtomicUsize>) -> u16 {
@@ -216,7 +224,7 @@ mod tests {
     async fn a_status_is_a_yes_a_no_or_nothing() {
         let hits = Arc::new(AtomicUsize::new(0));
         let port = server(Arc::clone(&hits)).await;
-        let outside = Outside::new(vec!["127.0.0.0/8".parse().unwrap()]).unwrap();
+        let outside = Outside::new(ourselves()).unwrap();
         let unknown = |text: &str| Measured::Unknown(text.to_owned());
         let no = |text: &str| Measured::Fail(text.to_owned(), None);
         for (path, expected) in [
@@ -231,7 +239,7 @@ mod tests {
         ] {
             assert_eq!(outside.get(&format!("http://127.0.0.1:{port}/{path}")).await, expected, "{path}");
         }
-        let guarded = Outside::new(Vec::new()).unwrap();
+        let guarded = Outside::new(nobody()).unwrap();
         let before = hits.load(Ordering::SeqCst);
         for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"] {
             let found = guarded.get(&format!("http://{host}:{port}/status/204")).await;

@@ -12,7 +12,6 @@ pub mod gate;
 pub mod histogram;
 pub mod image;
 pub mod name;
-pub mod network;
 pub mod object;
 pub mod observed;
 pub mod phase;

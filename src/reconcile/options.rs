@@ -15,6 +15,7 @@ use crate::event::kafka::{KafkaConfig, KafkaSink};
 use crate::event::publisher::Sink;
 use crate::evidence::dial::Way;
 use crate::evidence::observe::Options;
+use crate::evidence::outside::Allow;
 use crate::evidence::prometheus::{self, Authorization, Provider};
 use crate::evidence::registry::{Credentials, RegistryOptions};
 use crate::model::name::EnvironmentName;
@@ -37,8 +38,9 @@ pub(super) fn evidence(config: &Config, client: &kube::Client, session: u64) -> 
         Probe::Proxy => Way::Proxy(client.clone()),
     };
     let ways = config.environments.values().map(|e| (e.name.clone(), way(e.probe))).collect();
-    let (prometheus, allowed) = (providers(config)?, config.platform.gate_networks.clone());
-    Ok(Options { ways, prometheus, allowed, ..Options::new(session) })
+    let networks = config.platform.gate_networks.clone();
+    let allowed: Allow = Arc::new(move |address| networks.iter().any(|network| network.contains(address)));
+    Ok(Options { ways, prometheus: providers(config)?, allowed, ..Options::new(session) })
 }
 
 /// One provider an address: environments that name the same one with the same words share it.
