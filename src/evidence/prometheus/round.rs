@@ -73,6 +73,28 @@ impl Totals {
     }
 }
 
+/// The other name by which pods themselves count.
+fn other_of(dialect: Dialect) -> Option<Dialect> {
+    match dialect {
+        Dialect::OpenTelemetry => Some(Dialect::Plain),
+        Dialect::Plain => Some(Dialect::OpenTelemetry),
+        Dialect::Istio | Dialect::EnvoyGateway => None,
+    }
+}
+
+/// Returns the pods by the dialect that they were counted in.
+fn spoken(dialect: Dialect, pods: &[Target], scrapes: &[Scrape]) -> Vec<(Dialect, Vec<Target>)> {
+    let other = other_of(dialect).map(|other| (other, dialect::counter(other).name));
+    let by_other = |scrape: &Scrape| match (scrape, other) {
+        (Scrape::Counted(reading), Some((_, name))) => reading.counter == name,
+        _ => false,
+    };
+    let (others, own): (Vec<_>, Vec<_>) = pods.iter().zip(scrapes).partition(|(_, scrape)| by_other(scrape));
+    let targets = |pairs: Vec<(&Target, &Scrape)>| pairs.into_iter().map(|(pod, _)| pod.clone()).collect();
+    let others = other.map(|(other, _)| (other, targets(others)));
+    std::iter::once((dialect, targets(own))).chain(others).collect()
+}
+
 impl Rounds {
     pub fn new(provider: Arc<Provider>) -> Self {
         Self { provider, proxies: HashMap::new() }
@@ -112,10 +134,11 @@ impl Rounds {
     /// The durations of pods that were counted, at the newest time of the provider's clock.
     async fn looks(&self, pods: &[Target], scrapes: &[Scrape], dialect: Option<Dialect>) -> Vec<Look> {
         let (mut of_pods, mut clause) = (HashMap::new(), None);
-        let asked = dialect.and_then(|dialect| dialect::durations(&self.provider.options, dialect, pods));
-        if let Some((query, scale)) = asked {
+        for (dialect, speakers) in dialect.map_or_else(Vec::new, |dialect| spoken(dialect, pods, scrapes)) {
+            let asked = dialect::durations(&self.provider.options, dialect, &speakers);
+            let Some((query, scale)) = asked.filter(|_| !speakers.is_empty()) else { continue };
             match self.provider.ask(&query.to_string(), None).await {
-                Ok(answer) => of_pods = self.buckets(&answer, scale),
+                Ok(answer) => of_pods.extend(self.buckets(&answer, scale)),
                 Err(error) => clause = Some(format!("Prometheus: {}", error.clause())),
             }
         }
@@ -156,29 +179,62 @@ impl Rounds {
         dialect: Option<Dialect>,
     ) -> Result<(Option<Dialect>, Vec<Scrape>), AskError> {
         let wanted = dialect.map_or_else(|| self.provider.options.dialects.clone(), |dialect| vec![dialect]);
-        let mut nobody = Vec::new();
+        if wanted.contains(&Dialect::EnvoyGateway) {
+            let (found, scrapes) = self.by_proxies(pods).await?;
+            return Ok((found.then_some(Dialect::EnvoyGateway), scrapes));
+        }
+        let query = dialect::scraped(&self.provider.options, pods).to_string();
+        let seen = self.provider.ask(&query, None).await?;
+        let mut nobody = vec![self.not_scraped(); pods.len()];
         for dialect in wanted {
-            let (found, scrapes) = match dialect {
-                Dialect::EnvoyGateway => self.by_proxies(pods).await?,
-                _ => self.by_pods(dialect, pods).await?,
-            };
+            if seen.series.is_empty() {
+                break;
+            }
+            let (found, scrapes) = self.by_pods(dialect, pods, &seen).await?;
             if found {
-                return Ok((Some(dialect), scrapes));
+                return Ok((Some(dialect), self.otherwise(dialect, pods, scrapes, &seen).await?));
             }
             nobody = scrapes;
         }
         Ok((None, nobody))
     }
 
-    async fn by_pods(&self, dialect: Dialect, pods: &[Target]) -> Result<(bool, Vec<Scrape>), AskError> {
+    /// A version may count by another name than the one before it: pods without the first name are asked for the second.
+    async fn otherwise(
+        &self,
+        dialect: Dialect,
+        pods: &[Target],
+        mut scrapes: Vec<Scrape>,
+        seen: &Vector,
+    ) -> Result<Vec<Scrape>, AskError> {
+        let Some(other) = other_of(dialect).filter(|other| self.provider.options.dialects.contains(other))
+        else {
+            return Ok(scrapes);
+        };
+        let nameless = |(_, scrape): &(&Target, &Scrape)| **scrape == Scrape::Nameless;
+        let asked: Vec<Target> =
+            pods.iter().zip(&scrapes).filter(nameless).map(|(pod, _)| pod.clone()).collect();
+        if asked.is_empty() {
+            return Ok(scrapes);
+        }
+        let mut found = self.by_pods(other, &asked, seen).await?.1.into_iter();
+        for scrape in scrapes.iter_mut().filter(|scrape| **scrape == Scrape::Nameless) {
+            *scrape = found.next().unwrap_or(Scrape::Nameless);
+        }
+        Ok(scrapes)
+    }
+
+    /// Counts the pods that were seen scraped, at the time of that look.
+    async fn by_pods(
+        &self,
+        dialect: Dialect,
+        pods: &[Target],
+        seen: &Vector,
+    ) -> Result<(bool, Vec<Scrape>), AskError> {
         let options = &self.provider.options;
-        let seen = self.provider.ask(&dialect::scraped(options, pods).to_string(), None).await?;
         let label = options.pod_label.as_str();
         let scraped: HashMap<&str, f64> =
             seen.series.iter().filter_map(|one| Some((one.labels.get(label)?.as_str(), one.value))).collect();
-        if scraped.is_empty() {
-            return Ok((false, vec![self.not_scraped(); pods.len()]));
-        }
         let query = dialect::totals(options, dialect, pods).to_string();
         let answer = self.provider.ask(&query, seen.at).await?;
         let counter = dialect::counter(dialect);

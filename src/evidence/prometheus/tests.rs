@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use super::*;
 use crate::evidence::lock;
 use crate::evidence::sheet::Scrape;
+use crate::evidence::timings::Look;
+use crate::model::histogram::Histogram;
 use crate::model::samples::{Target, Track};
 
 /// What a query gives: the first entry whose word the query contains.
@@ -133,16 +135,39 @@ async fn pods_are_counted_apart_at_one_time_of_the_providers_clock() {
         queries[0].0,
         r#"max by (pod) ((timestamp(up{namespace="shop",pod=~"a|b|c"}) and (up{namespace="shop",pod=~"a|b|c"} == 1)))"#
     );
-    let last = queries.last().unwrap();
+    let last = queries.iter().find(|(query, _)| query.contains("http_requests_total")).unwrap();
     assert_eq!(
         last.0,
         r#"sum by (pod,code,status) (max without (job,prometheus,prometheus_replica) (http_requests_total{namespace="shop",pod=~"a|b|c"}))"#
     );
     assert_eq!(last.1.as_deref(), Some("1000.500"));
-    // Once chosen no other name is asked for.
+    // Once chosen only pods without that name are asked for by the other.
     let before = fake.asked.load(Ordering::SeqCst);
     rounds.ask(&pods(), round.dialect, false).await;
-    assert_eq!(fake.asked.load(Ordering::SeqCst) - before, 2);
+    assert_eq!(fake.asked.load(Ordering::SeqCst) - before, 3);
+}
+
+#[tokio::test]
+async fn a_version_may_count_by_another_name_than_the_one_before() {
+    let plain = vector(&[(json!({"pod": "a", "code": "200"}), "9")]);
+    let otel = vector(&[(json!({"pod": "b", "http_response_status_code": "500"}), "5")]);
+    let buckets =
+        vector(&[(json!({"pod": "b", "le": "0.5"}), "3"), (json!({"pod": "b", "le": "+Inf"}), "5")]);
+    let book = vec![
+        ("up{", up(&[("a", "1000"), ("b", "1000"), ("c", "1000")])),
+        ("http_requests_total", (200, plain)),
+        ("http_request_duration_seconds_bucket", (200, vector(&[]))),
+        ("duration_seconds_bucket", (200, buckets)),
+        ("duration_seconds_count", (200, otel)),
+    ];
+    let (_fake, provider) = serve(book).await;
+    let mut rounds = Rounds::new(provider);
+    let round = rounds.ask(&pods(), Some(Dialect::Plain), true).await;
+    let counts: Vec<_> = round.scrapes.iter().map(|(_, scrape)| tally(scrape)).collect();
+    assert_eq!((round.dialect, counts), (Some(Dialect::Plain), vec![Some((9, 0)), Some((5, 5)), None]));
+    let [(_, a), (_, b), (_, c)] = round.looks.as_slice() else { panic!() };
+    let histogram = Histogram { bounds: vec![0.5], counts: vec![3, 2] };
+    assert_eq!((a, b, c), (&Look::Bare(true), &Look::Seen(histogram), &Look::Bare(false)));
 }
 
 #[tokio::test]

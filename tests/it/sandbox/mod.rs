@@ -15,6 +15,7 @@ mod monorepo;
 mod no_help;
 mod people;
 mod process;
+mod prometheus;
 mod pulls;
 mod repository;
 mod rewritten;
