@@ -201,28 +201,27 @@ pub(super) fn declared_probe(section: &Section<'_>) -> Option<Probe> {
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Http,
+    Grpc,
     Tcp,
     None,
 }
 
 fn check_kind(section: &Section<'_>) -> CheckKind {
-    let known = [("http", Kind::Http), ("tcp", Kind::Tcp), ("none", Kind::None)];
+    let known = [("http", Kind::Http), ("grpc", Kind::Grpc), ("tcp", Kind::Tcp), ("none", Kind::None)];
     let path = section.parsed("path", url_path);
     let default = if section.entry("path").is_some() { Kind::Http } else { Kind::Tcp };
-    let kind = section.choice("type", &known, &["grpc"]).unwrap_or(default);
+    let kind = section.choice("type", &known, &[]).unwrap_or(default);
     let tls = section.choice("scheme", &[("http", false), ("https", true)], &[]);
     let status = section.parsed("status", statuses);
     match kind {
         Kind::None => CheckKind::None,
         Kind::Tcp => {
-            for key in ["path", "scheme", "status"] {
-                if let Some(entry) = section.entry(key) {
-                    let what = format!("`healthcheck.{key}` has no meaning with type tcp");
-                    let fix = "write type: http, or remove it; an environment removes it with null";
-                    section.error(Code::Conflict, entry.at, what, fix);
-                }
-            }
+            only_http(section, "tcp");
             CheckKind::Tcp
+        }
+        Kind::Grpc => {
+            only_http(section, "grpc");
+            CheckKind::Grpc
         }
         Kind::Http => {
             if section.entry("path").is_none() {
@@ -233,6 +232,17 @@ fn check_kind(section: &Section<'_>) -> CheckKind {
                 tls: tls.unwrap_or(false),
                 status: status.map_or_else(|| vec![(200, 399)], |found| found.value),
             }
+        }
+    }
+}
+
+/// Says that keys belong to a check over HTTP.
+fn only_http(section: &Section<'_>, kind: &str) {
+    for key in ["path", "scheme", "status"] {
+        if let Some(entry) = section.entry(key) {
+            let what = format!("`healthcheck.{key}` has no meaning with type {kind}");
+            let fix = "write type: http, or remove it; an environment removes it with null";
+            section.error(Code::Conflict, entry.at, what, fix);
         }
     }
 }

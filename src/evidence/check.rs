@@ -1,6 +1,7 @@
 //! One health check of one pod.
 
 use super::dial::{Ask, DialError, Dialer, Way};
+use super::grpc::{self, GrpcError};
 use crate::model::policy::{CheckKind, HealthCheck};
 use crate::model::samples::Target;
 
@@ -13,6 +14,9 @@ pub enum CheckError {
     /// The pod answered with a status that is not accepted.
     #[error("HTTP {0}")]
     Status(u16),
+    /// The pod answered over gRPC that it is not serving, or cannot say.
+    #[error(transparent)]
+    Grpc(#[from] GrpcError),
     /// The pod did not answer.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -23,6 +27,7 @@ impl CheckError {
     pub fn clause(&self) -> String {
         match self {
             Self::Status(_) => self.to_string(),
+            Self::Grpc(error) => error.clause(),
             Self::Dial(error) => error.clause(),
         }
     }
@@ -32,6 +37,7 @@ impl CheckError {
 pub async fn check(dialer: &Dialer, way: &Way, pod: &Target, health: &HealthCheck) -> Result<(), CheckError> {
     match &health.kind {
         CheckKind::None => Ok(()),
+        CheckKind::Grpc => Ok(grpc::serving(way, pod, health.port, health.timeout).await?),
         CheckKind::Tcp => Ok(dialer.knock(way, pod, health.port, health.timeout).await?),
         CheckKind::Http { path, tls, status } => {
             let ask = Ask {

@@ -116,7 +116,7 @@ pub struct Dialer {
 }
 
 /// Connects to an address; everything under `probe: direct` without TLS goes through here.
-async fn connect(pod: &Target, port: u16) -> Result<TcpStream, DialError> {
+pub(super) async fn connect(pod: &Target, port: u16) -> Result<TcpStream, DialError> {
     let ip: IpAddr = pod.ip.parse().map_err(|_| DialError::Malformed(pod.ip.clone()))?;
     let stream = TcpStream::connect(SocketAddr::new(ip, port)).await.map_err(|error| {
         if error.kind() == io::ErrorKind::ConnectionRefused {

@@ -23,6 +23,7 @@ pub mod dial;
 pub mod exposition;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+pub mod grpc;
 pub mod images;
 pub mod observe;
 pub mod outside;

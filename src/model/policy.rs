@@ -155,6 +155,8 @@ pub enum CheckKind {
         /// Accepted statuses, inclusive ranges within 100–599.
         status: Vec<(u16, u16)>,
     },
+    /// `grpc.health.v1`'s `Check` of the whole server over HTTP/2, which answers that it is serving.
+    Grpc,
     /// A connection that is accepted.
     Tcp,
     /// Nothing is asked.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Probe};
 use crate::declare::{self, Spec};
 use crate::model::declaration::Declaration;
 use crate::model::desired::Desired;
 use crate::model::gate::Measure;
 use crate::model::name::{EnvironmentName, ReleaseKey};
+use crate::model::policy::CheckKind;
 use crate::render::{self, PlatformDefaults, RenderContext};
 use crate::source::{Compose, DeclareRequest, Declared, Refused, RenderAnswer, RenderRequest};
 
@@ -109,6 +110,11 @@ fn enforceable(declaration: &Declaration, environment: &Environment) -> Result<(
     {
         return Err(format!(
             "the gate `{gate}` asks Prometheus, and the platform names none for environment {name}: remove it there (environments.{name}.overrides), or ask the platform's team for `prometheus`"
+        ));
+    }
+    if environment.probe == Probe::Proxy && policy.health.kind == CheckKind::Grpc {
+        return Err(format!(
+            "healthcheck.type is grpc, and pods of environment {name} are asked through the API server, which passes on HTTP/1 only: write type: tcp or http there (environments.{name}.overrides)"
         ));
     }
     Ok(())

@@ -109,6 +109,7 @@ fn probe(hash: &mut Hash, probe: Option<&Probe>) {
     match kind {
         CheckKind::None => hash.text("none"),
         CheckKind::Tcp => hash.text("tcp"),
+        CheckKind::Grpc => hash.text("grpc"),
         // Accepted statuses are the gate's, kubelet has its own.
         CheckKind::Http { path, tls, status: _ } => {
             hash.text(if *tls { "https" } else { "http" });

@@ -112,6 +112,11 @@ fn probes(workload: &Workload) -> Vec<(&'static str, Value)> {
     let question = match workload.probe.as_ref().map(|probe| &probe.kind) {
         Some(CheckKind::None) => return Vec::new(),
         None | Some(CheckKind::Tcp) => ("tcpSocket", json!({"port": port})),
+        // Kubelet's own check over gRPC takes a number only; what the server would add is written.
+        Some(CheckKind::Grpc) => {
+            let number = workload.probe.as_ref().and_then(|probe| probe.port).unwrap_or(workload.port());
+            ("grpc", json!({"port": number, "service": ""}))
+        }
         Some(CheckKind::Http { path, tls, status: _ }) => {
             let scheme = if *tls { "HTTPS" } else { "HTTP" };
             ("httpGet", json!({"path": path, "port": port, "scheme": scheme}))

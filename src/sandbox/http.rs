@@ -71,9 +71,10 @@ impl Ending {
     }
 }
 
-/// Serves `listener` until its end. `spawn` starts the task of one connection.
+/// Serves `listener` until its end, over HTTP/1 and, where it is wanted, HTTP/2. `spawn` starts the task of one connection.
 pub(crate) async fn serve<H, F>(
     listener: TcpListener,
+    http2: bool,
     ending: Ending,
     spawn: impl Fn(BoxFuture<'static, ()>) + Send,
     handler: H,
@@ -87,15 +88,18 @@ pub(crate) async fn serve<H, F>(
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else { continue };
-        spawn(connection(stream, ending.clone(), handler.clone()).boxed());
+        spawn(connection(stream, http2, ending.clone(), handler.clone()).boxed());
     }
 }
 
-async fn connection<H, F>(stream: TcpStream, ending: Ending, handler: H)
+async fn connection<H, F>(stream: TcpStream, http2: bool, ending: Ending, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
+    if http2 && super::grpc::is_meant(&stream, &ending.kill).await {
+        return super::grpc::connection(stream, ending, handler).await;
+    }
     let service = service_fn(move |request| {
         let answer = handler(request);
         async move { Ok::<_, std::convert::Infallible>(answer.await) }

@@ -13,6 +13,7 @@ pub mod api;
 pub mod clock;
 mod controllers;
 pub mod gateway;
+mod grpc;
 mod http;
 mod json;
 pub mod load;

@@ -139,7 +139,7 @@ pub(super) enum Pause {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct HealthCheck {
-    /// Default tcp, or http where there is a path. grpc is not enforced yet.
+    /// Default tcp, or http where there is a path.
     #[schemars(rename = "type")]
     pub(super) kind: Option<CheckType>,
     /// The path of http.

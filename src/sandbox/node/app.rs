@@ -20,7 +20,10 @@ use tokio::{net::TcpListener, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    super::http::{Ending, serve, text},
+    super::{
+        grpc,
+        http::{Ending, serve, text},
+    },
     behaviour::{Behaviour, MetricsPage},
 };
 
@@ -90,7 +93,7 @@ impl App {
             };
             let (all, own) = (tasks.clone(), servers.clone());
             let spawn = move |connection| drop(all.spawn(own.track_future(connection)));
-            let server = serve(listener, ending.clone(), spawn, handler);
+            let server = serve(listener, self.behaviour.grpc, ending.clone(), spawn, handler);
             tasks.spawn(servers.track_future(server));
         }
         Ok(())
@@ -100,6 +103,10 @@ impl App {
         let path = request.uri().path();
         if self.behaviour.hangs {
             return std::future::pending().await;
+        }
+        if self.behaviour.grpc && path == grpc::PATH {
+            let fails = self.behaviour.health_fails || self.unready.load(Ordering::Relaxed);
+            return grpc::health(!fails);
         }
         if path == "/metrics" {
             return self.metrics_page().await;

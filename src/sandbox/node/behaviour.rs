@@ -48,6 +48,8 @@ pub struct Behaviour {
     pub unready_after: Option<Duration>,
     /// `health-fail`: the health paths answer 503.
     pub health_fails: bool,
+    /// `grpc`: the ports speak HTTP/2 too, and `grpc.health.v1` answers there; with `health-fail` that it is not serving.
+    pub grpc: bool,
     /// `hang`: connections are accepted, and nothing is answered.
     pub hangs: bool,
     /// `otel`, `metrics-hang`, `no-metrics`.
@@ -72,6 +74,7 @@ impl Behaviour {
             "config-error" => self.config_error = true,
             "health-fail" => self.health_fails = true,
             "hang" => self.hangs = true,
+            "grpc" => self.grpc = true,
             "otel" => self.metrics = MetricsPage::OpenTelemetry,
             "metrics-hang" => self.metrics = MetricsPage::Hang,
             "no-metrics" => self.metrics = MetricsPage::Missing,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::{net::TcpStream, sync::mpsc};
 
 use super::{
-    super::{http::get, json},
+    super::{grpc, http::get, json},
     pod::News,
 };
 
@@ -21,6 +21,9 @@ enum Check {
         port: u16,
     },
     Tcp {
+        port: u16,
+    },
+    Grpc {
         port: u16,
     },
     /// Commands are not run in the sandbox; they succeed.
@@ -57,6 +60,8 @@ impl Probe {
             Check::Http { path: path.to_owned(), port: port(http.get("port")?)? }
         } else if let Some(tcp) = json::at(probe, &["tcpSocket"]) {
             Check::Tcp { port: port(tcp.get("port")?)? }
+        } else if let Some(grpc) = json::at(probe, &["grpc"]) {
+            Check::Grpc { port: port(grpc.get("port")?)? }
         } else {
             Check::Nothing
         };
@@ -78,7 +83,7 @@ impl Probe {
     pub(super) fn path(&self) -> Option<&str> {
         match &self.check {
             Check::Http { path, .. } => path.split('?').next(),
-            Check::Tcp { .. } | Check::Nothing => None,
+            Check::Tcp { .. } | Check::Grpc { .. } | Check::Nothing => None,
         }
     }
 
@@ -93,6 +98,10 @@ impl Probe {
             Check::Tcp { port } => {
                 let connect = TcpStream::connect(SocketAddr::new(address, *port));
                 tokio::time::timeout(self.timeout, connect).await.is_ok_and(|stream| stream.is_ok())
+            }
+            Check::Grpc { port } => {
+                let asked = grpc::is_serving(SocketAddr::new(address, *port));
+                tokio::time::timeout(self.timeout, asked).await.unwrap_or(false)
             }
             Check::Nothing => true,
         }

@@ -115,7 +115,7 @@ impl Registry {
         let handler = move |request| answer(state.clone(), address, request);
         let tasks = handle.tasks.clone();
         let spawn = move |connection| drop(tasks.spawn(connection));
-        handle.tasks.spawn(serve(listener, Ending::new(handle.token.clone()), spawn, handler));
+        handle.tasks.spawn(serve(listener, false, Ending::new(handle.token.clone()), spawn, handler));
         Ok(Self { handle: Arc::new(handle) })
     }
 

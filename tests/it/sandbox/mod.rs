@@ -6,6 +6,7 @@ mod broker_down;
 mod claims;
 mod declarations;
 mod drift;
+mod grpc;
 mod images;
 mod kills;
 mod ledger;
