@@ -53,6 +53,7 @@
 //!
 //! And these make a program of it:
 //!
+//! - [`clock`]: what time of day it is, one value for all
 //! - [`config`]: `idpd.yaml`, refused with all its faults at once
 //! - [`telemetry`]: log lines and metrics
 //! - [`http`]: webhook routes, `/metrics`, `/healthz`, `/readyz`
@@ -66,6 +67,7 @@
 //! [`reconcile::pass`] is the one place where all of it meets. To see it move: `cargo run --release -- demo`.
 
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod declare;

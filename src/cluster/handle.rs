@@ -16,7 +16,8 @@ use super::revision::Owner;
 use super::routes::is_weighted;
 use super::shard::ReleaseSeen;
 use super::view::{View, ViewError, Wake};
-use super::watch;
+use super::watch::{self, Said};
+use super::watched::Watched;
 use crate::model::name::{Namespace, ReleaseKey};
 use crate::model::object::ObjectKey;
 use crate::model::observed::Observed;
@@ -42,6 +43,11 @@ impl Cluster {
     /// Starts the watches; they end with `shutdown`.
     pub fn watch(&self, tasks: &TaskTracker, shutdown: &CancellationToken) {
         watch::spawn(&self.calls.client(), &self.view, tasks, shutdown);
+    }
+
+    /// Takes what a watch says from who plays the API server's part: the view is filled by [`Self::watch`] or by this.
+    pub fn tell(&self, watched: Watched, said: Said) {
+        watch::tell(&self.view, watched, said);
     }
 
     /// Returns the view: what is in it, how old it is.

@@ -114,6 +114,12 @@ impl Announcer {
         Self { queue, dropped }
     }
 
+    /// Returns an announcer whose events somebody else takes, each with its namespace, instead of an API server.
+    pub fn pair() -> (Self, mpsc::Receiver<(String, Value)>) {
+        let (queue, waiting) = mpsc::channel(WAITING);
+        (Self { queue, dropped: Arc::default() }, waiting)
+    }
+
     /// Queues an event, a body of `v1` or `events.k8s.io/v1` with a name of its own. It never waits: if too many wait it is dropped
     /// and counted.
     pub fn announce(&self, namespace: &str, event: Value) {

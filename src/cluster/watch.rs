@@ -9,6 +9,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -151,6 +152,34 @@ fn refused(error: &watcher::Error) -> Option<u16> {
         | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
         _ => None,
     }
+}
+
+/// What a watch says, for who plays the API server's part.
+#[derive(Debug, Clone)]
+pub enum Said {
+    /// An initial list begins.
+    Begin,
+    /// An object of the initial list.
+    Listed(Value),
+    /// The initial list is whole: what it did not show is gone.
+    Done,
+    /// An object as it is now.
+    Changed(Value),
+    /// An object as it last was.
+    Gone(Value),
+}
+
+/// Feeds the view as a watch does.
+pub(super) fn tell(view: &View, watched: Watched, said: Said) {
+    let resource = watched.resource();
+    let event = match said {
+        Said::Begin => Event::Init,
+        Said::Listed(value) => Event::InitApply(Raw::<false>::new(value)),
+        Said::Done => Event::InitDone,
+        Said::Changed(value) => Event::Apply(Raw::new(value)),
+        Said::Gone(value) => Event::Delete(Raw::new(value)),
+    };
+    take(view, watched, &resource, event);
 }
 
 fn take<const META: bool>(view: &View, watched: Watched, resource: &ApiResource, event: Event<Raw<META>>) {

@@ -37,7 +37,7 @@ impl CheckError {
 pub async fn check(dialer: &Dialer, way: &Way, pod: &Target, health: &HealthCheck) -> Result<(), CheckError> {
     match &health.kind {
         CheckKind::None => Ok(()),
-        CheckKind::Grpc => Ok(grpc::serving(way, pod, health.port, health.timeout).await?),
+        CheckKind::Grpc => Ok(grpc::serving(dialer, way, pod, health.port, health.timeout).await?),
         CheckKind::Tcp => Ok(dialer.knock(way, pod, health.port, health.timeout).await?),
         CheckKind::Http { path, tls, status } => {
             let ask = Ask {

@@ -5,14 +5,18 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Body;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -109,24 +113,30 @@ pub struct Reply {
     pub whole: bool,
 }
 
+/// A connection to a pod.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// Connects to an address: over TCP, or within a process where pods are simulated.
+pub type Connect =
+    Arc<dyn Fn(SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> + Send + Sync>;
+
 /// The dialler; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Dialer {
-    tls: reqwest::Client,
+    connect: Connect,
+    /// None where no pod speaks TLS.
+    tls: Option<reqwest::Client>,
 }
 
-/// Connects to an address; everything under `probe: direct` without TLS goes through here.
-pub(super) async fn connect(pod: &Target, port: u16) -> Result<TcpStream, DialError> {
-    let ip: IpAddr = pod.ip.parse().map_err(|_| DialError::Malformed(pod.ip.clone()))?;
-    let stream = TcpStream::connect(SocketAddr::new(ip, port)).await.map_err(|error| {
-        if error.kind() == io::ErrorKind::ConnectionRefused {
-            DialError::Refused
-        } else {
-            DialError::Connect(error)
-        }
-    })?;
-    stream.set_nodelay(true).map_err(DialError::Connect)?;
-    Ok(stream)
+fn over_tcp(address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+    async move {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream) as Box<dyn Stream>)
+    }
+    .boxed()
 }
 
 /// Reads a body up to `limit` bytes and tells whether that was all.
@@ -157,7 +167,24 @@ impl Dialer {
             .pool_max_idle_per_host(0)
             .user_agent(AGENT)
             .build()?;
-        Ok(Self { tls })
+        Ok(Self { connect: Arc::new(over_tcp), tls: Some(tls) })
+    }
+
+    /// Reaches pods by `connect` alone; none of them speaks TLS, and asked for it they refuse.
+    pub fn within(connect: Connect) -> Self {
+        Self { connect, tls: None }
+    }
+
+    /// Connects to a pod; everything under `probe: direct` without TLS goes through here.
+    pub(super) async fn connect(&self, pod: &Target, port: u16) -> Result<Box<dyn Stream>, DialError> {
+        let ip: IpAddr = pod.ip.parse().map_err(|_| DialError::Malformed(pod.ip.clone()))?;
+        (self.connect)(SocketAddr::new(ip, port)).await.map_err(|error| {
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                DialError::Refused
+            } else {
+                DialError::Connect(error)
+            }
+        })
     }
 
     /// Sends one GET. A status of any kind is an answer. Without TLS and proxy each question has a connection of its own.
@@ -165,7 +192,7 @@ impl Dialer {
         let answer = async {
             match way {
                 Way::Direct if ask.tls => self.secure(pod, ask).await,
-                Way::Direct => plain(pod, ask).await,
+                Way::Direct => self.plain(pod, ask).await,
                 Way::Proxy(client) => proxied(client, pod, ask).await,
             }
         };
@@ -181,7 +208,7 @@ impl Dialer {
         deadline: Duration,
     ) -> Result<(), DialError> {
         match way {
-            Way::Direct => match timeout(deadline, connect(pod, port)).await {
+            Way::Direct => match timeout(deadline, self.connect(pod, port)).await {
                 Ok(connected) => connected.map(drop),
                 Err(_) => Err(DialError::Timeout(deadline)),
             },
@@ -192,10 +219,41 @@ impl Dialer {
         }
     }
 
+    async fn plain(&self, pod: &Target, ask: Ask<'_>) -> Result<Reply, DialError> {
+        let request = Request::get(ask.path)
+            .header(http::header::HOST, host(&pod.ip, ask.port))
+            .header(http::header::USER_AGENT, AGENT)
+            .header(http::header::ACCEPT, ask.accept)
+            .header(http::header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())
+            .map_err(|_| DialError::Malformed(ask.path.to_owned()))?;
+        let stream = self.connect(pod, ask.port).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(HEAD_LIMIT)
+            .max_headers(HEADERS)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(DialError::Http)?;
+        let exchange = async move {
+            let response = sender.send_request(request).await.map_err(DialError::Http)?;
+            let status = response.status().as_u16();
+            let (body, whole) = read(response.into_body(), ask.limit).await.map_err(DialError::Http)?;
+            Ok(Reply { status, body, whole })
+        };
+        // The connection must be driven while its answer is awaited; a task of its own would outlive the deadline.
+        let mut exchange = pin!(exchange);
+        tokio::select! {
+            biased;
+            reply = &mut exchange => reply,
+            _ended = connection => exchange.await,
+        }
+    }
+
     async fn secure(&self, pod: &Target, ask: Ask<'_>) -> Result<Reply, DialError> {
         let ip: IpAddr = pod.ip.parse().map_err(|_| DialError::Malformed(pod.ip.clone()))?;
         let url = format!("https://{}{}", SocketAddr::new(ip, ask.port), ask.path);
-        let request = self.tls.get(url).header(http::header::ACCEPT, ask.accept);
+        let tls = self.tls.as_ref().ok_or(DialError::Refused)?;
+        let request = tls.get(url).header(http::header::ACCEPT, ask.accept);
         let mut response = request.send().await.map_err(secure_error)?;
         let status = response.status().as_u16();
         let mut body = BytesMut::new();
@@ -222,36 +280,6 @@ fn secure_error(error: reqwest::Error) -> DialError {
         cause = inner.source();
     }
     DialError::Https(error.without_url())
-}
-
-async fn plain(pod: &Target, ask: Ask<'_>) -> Result<Reply, DialError> {
-    let request = Request::get(ask.path)
-        .header(http::header::HOST, host(&pod.ip, ask.port))
-        .header(http::header::USER_AGENT, AGENT)
-        .header(http::header::ACCEPT, ask.accept)
-        .header(http::header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| DialError::Malformed(ask.path.to_owned()))?;
-    let stream = connect(pod, ask.port).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(HEAD_LIMIT)
-        .max_headers(HEADERS)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(DialError::Http)?;
-    let exchange = async move {
-        let response = sender.send_request(request).await.map_err(DialError::Http)?;
-        let status = response.status().as_u16();
-        let (body, whole) = read(response.into_body(), ask.limit).await.map_err(DialError::Http)?;
-        Ok(Reply { status, body, whole })
-    };
-    // The connection must be driven while its answer is awaited; a task of its own would outlive the deadline.
-    let mut exchange = pin!(exchange);
-    tokio::select! {
-        biased;
-        reply = &mut exchange => reply,
-        _ended = connection => exchange.await,
-    }
 }
 
 fn host(ip: &str, port: u16) -> String {

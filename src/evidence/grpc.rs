@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::timeout;
 
-use super::dial::{DialError, Way, connect};
+use super::dial::{DialError, Dialer, Way};
 use crate::model::samples::Target;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
@@ -63,13 +63,19 @@ impl GrpcError {
 }
 
 /// Asks a pod whether it is serving, within the deadline.
-pub async fn serving(way: &Way, pod: &Target, port: u16, deadline: Duration) -> Result<(), GrpcError> {
+pub async fn serving(
+    dialer: &Dialer,
+    way: &Way,
+    pod: &Target,
+    port: u16,
+    deadline: Duration,
+) -> Result<(), GrpcError> {
     let Way::Direct = way else { return Err(GrpcError::Proxied) };
-    let asked = timeout(deadline, ask(pod, port)).await;
+    let asked = timeout(deadline, ask(dialer, pod, port)).await;
     asked.unwrap_or(Err(GrpcError::Dial(DialError::Timeout(deadline))))
 }
 
-async fn ask(pod: &Target, port: u16) -> Result<(), GrpcError> {
+async fn ask(dialer: &Dialer, pod: &Target, port: u16) -> Result<(), GrpcError> {
     let host = if pod.ip.contains(':') { format!("[{}]", pod.ip) } else { pod.ip.clone() };
     let malformed = |_| GrpcError::Dial(DialError::Malformed(pod.ip.clone()));
     // No compression, and an empty message: the service's name is "", the whole server.
@@ -79,7 +85,7 @@ async fn ask(pod: &Target, port: u16) -> Result<(), GrpcError> {
         .header(header::USER_AGENT, HeaderValue::from_static("idp-probe"))
         .body(Full::new(Bytes::from_static(&[0; 5])))
         .map_err(malformed)?;
-    let stream = connect(pod, port).await?;
+    let stream = dialer.connect(pod, port).await?;
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .max_header_list_size(16 << 10)
         .handshake(TokioIo::new(stream))

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info_span};
 
-use super::registry::{Answer, Registry, RegistryError, RegistryOptions, split};
+use super::registry::{Answer, Answers, Registries, Registry, RegistryError, RegistryOptions, split};
 use super::wake::Waker;
 use super::{lock, part_of, seeded};
 use crate::model::desired::Identity;
@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 pub struct Images(Arc<Inner>);
 
 struct Inner {
-    registry: Registry,
+    registries: Registries,
     waker: Waker,
     seed: u64,
     tracker: TaskTracker,
@@ -67,9 +67,30 @@ impl Images {
         tracker: TaskTracker,
         cancel: CancellationToken,
     ) -> Result<Self, RegistryError> {
-        let registry = Registry::new(options)?;
+        let registries = Registries::Http(Box::new(Registry::new(options)?));
+        Ok(Self::over(registries, seed, waker, tracker, cancel))
+    }
+
+    /// As [`Self::start`], with registries that answer within the process.
+    pub fn within(
+        answers: Answers,
+        seed: u64,
+        waker: Waker,
+        tracker: TaskTracker,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self::over(Registries::Within(answers), seed, waker, tracker, cancel)
+    }
+
+    fn over(
+        registries: Registries,
+        seed: u64,
+        waker: Waker,
+        tracker: TaskTracker,
+        cancel: CancellationToken,
+    ) -> Self {
         let (hosts, wanted) = (Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { registry, waker, seed, tracker, cancel, hosts, wanted })))
+        Self(Arc::new(Inner { registries, waker, seed, tracker, cancel, hosts, wanted }))
     }
 
     /// Says which images a release asks for now: its head's, and that of a candidate that still waits for one. What is not named is
@@ -222,7 +243,7 @@ impl Task {
         for tag in self.tags.iter().take(MOST_TAGS) {
             let answer = {
                 let Ok(_permit) = host.acquire().await else { break };
-                self.inner.registry.digest(&self.repository, tag).await
+                self.inner.registries.digest(&self.repository, tag).await
             };
             match answer {
                 Answer::Found(digest) => {

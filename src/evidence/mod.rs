@@ -5,14 +5,13 @@
 //! something changed that a decision may follow from. Decides nothing: a verdict is the pass's. Forgets everything at a restart;
 //! what counts is in the record.
 //!
-//! May use: the network and the `model`; no other room. Every question has a deadline, every answer a size limit, every fan-out
+//! May use: the network, the `clock` and the `model`; no other room. Every question has a deadline, every answer a size limit, every fan-out
 //! a bound; one pod or registry that hangs costs its own timeout and delays nobody else's.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -33,12 +32,6 @@ pub mod registry;
 mod sheet;
 mod timings;
 pub mod wake;
-
-/// The one place in this room that reads the wall clock; intervals are tokio's.
-#[allow(clippy::disallowed_methods)] // The one place.
-fn wall() -> Timestamp {
-    Timestamp::now()
-}
 
 /// Locks a map whose holders never leave it half changed, so that a panic elsewhere cannot poison the room.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

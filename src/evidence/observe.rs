@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -12,13 +13,14 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info_span};
 
 use super::check::{CheckError, check};
-use super::dial::{Dialer, Way};
+use super::dial::{Connect, Dialer, Way};
 use super::outside::{Allow, Outside};
 use super::prometheus::Provider;
 use super::question::measure;
 use super::sheet::Sheet;
 use super::wake::Waker;
-use super::{lock, part_of, seeded, wall};
+use super::{lock, part_of, seeded};
+use crate::clock::Clock;
 use crate::model::name::{EnvironmentName, ReleaseKey};
 use crate::model::policy::CheckKind;
 use crate::model::samples::{Assignment, Question, Samples, Target};
@@ -49,10 +51,14 @@ pub struct Options {
     pub scrapes: usize,
     /// Checks at a time, and reads at a time, for one release.
     pub per_release: usize,
+    /// The time of samples.
+    pub clock: Clock,
+    /// How connections to pods come about; over TCP where nothing is said.
+    pub connect: Option<Connect>,
 }
 
 impl Options {
-    /// Direct probes, 256 checks and 64 reads at a time, 16 of each for one release.
+    /// Direct probes over TCP, the machine's clock, 256 checks and 64 reads at a time, 16 of each for one release.
     pub fn new(session: u64) -> Self {
         Self {
             ways: BTreeMap::new(),
@@ -62,6 +68,8 @@ impl Options {
             checks: 256,
             scrapes: 64,
             per_release: 16,
+            clock: Clock::wall(),
+            connect: None,
         }
     }
 }
@@ -98,7 +106,8 @@ struct Book {
     job: Arc<Job>,
     assignment: Arc<Assignment>,
     feed: watch::Sender<Arc<Assignment>>,
-    pods: HashMap<String, CancellationToken>,
+    /// In an order, so that what ends ends in one.
+    pods: BTreeMap<String, CancellationToken>,
     questions: Vec<(Question, CancellationToken)>,
     stop: CancellationToken,
 }
@@ -122,7 +131,10 @@ impl Evidence {
         tracker: TaskTracker,
         cancel: CancellationToken,
     ) -> Result<Self, EvidenceError> {
-        let dialer = Dialer::new().map_err(EvidenceError::Tls)?;
+        let dialer = match &options.connect {
+            Some(connect) => Dialer::within(Arc::clone(connect)),
+            None => Dialer::new().map_err(EvidenceError::Tls)?,
+        };
         let outside = Outside::new(Arc::clone(&options.allowed)).map_err(EvidenceError::Tls)?;
         let checks = Semaphore::new(options.checks.clamp(1, Semaphore::MAX_PERMITS));
         let scrapes = Semaphore::new(options.scrapes.clamp(1, Semaphore::MAX_PERMITS));
@@ -159,7 +171,7 @@ impl Evidence {
         let books = lock(&self.books);
         let book = books.get(release)?;
         let sheet = lock(&book.job.sheet);
-        sheet.snapshot(&book.assignment, wall())
+        sheet.snapshot(&book.assignment, self.shared.options.clock.now())
     }
 
     fn begin(
@@ -171,7 +183,8 @@ impl Evidence {
         let options = &self.shared.options;
         let provider = options.prometheus.get(&release.environment).cloned();
         let patience = provider.as_ref().map(|provider| provider.patience());
-        let new = || Sheet::new(&assignment, options.session, patience, wall());
+        let now = options.clock.now();
+        let new = || Sheet::new(&assignment, options.session, patience, now);
         let sheet = sheet.unwrap_or_else(|| Arc::new(Mutex::new(new())));
         let per_release = options.per_release.clamp(1, Semaphore::MAX_PERMITS);
         let job = Arc::new(Job {
@@ -189,7 +202,7 @@ impl Evidence {
             job.spawn(&stop, Arc::clone(&job).count_traffic(newest));
         }
         let empty = Arc::new(Assignment { pods: Vec::new(), ..(*assignment).clone() });
-        let (pods, questions) = (HashMap::new(), Vec::new());
+        let (pods, questions) = (BTreeMap::new(), Vec::new());
         let mut book = Book { job, assignment: empty, feed, pods, questions, stop };
         book.update(assignment);
         book
@@ -213,7 +226,7 @@ impl Book {
         lock(&self.job.sheet).update(&assignment);
         let old: HashMap<&str, &Target> =
             self.assignment.pods.iter().map(|pod| (pod.uid.as_str(), pod)).collect();
-        let mut kept = HashMap::new();
+        let mut kept = BTreeMap::new();
         for pod in &assignment.pods {
             let running = self.pods.remove(&pod.uid);
             let token = match running {
@@ -270,7 +283,7 @@ impl Job {
         loop {
             ticks.tick().await;
             let measured = measure(&question, self.provider.as_ref(), &self.shared.outside).await;
-            lock(&self.sheet).measured(&question.key, measured, wall());
+            lock(&self.sheet).measured(&question.key, measured, self.now());
             self.shared.waker.wake(&self.release);
         }
     }
@@ -282,6 +295,10 @@ impl Job {
         self.shared.tracker.spawn(run.instrument(span));
     }
 
+    fn now(&self) -> Timestamp {
+        self.shared.options.clock.now()
+    }
+
     fn jitter(&self, key: &str, period: Duration) -> Duration {
         part_of((period / SPREAD_PART).min(SPREAD), &mut seeded(self.shared.options.session, key))
     }
@@ -289,7 +306,7 @@ impl Job {
     /// Checks one pod at its interval, from the end of its initial delay.
     async fn check_pod(self: Arc<Self>, assignment: Arc<Assignment>, pod: Target) {
         let health = &assignment.health;
-        let ready_for = Duration::try_from(wall().duration_since(pod.ready_since)).unwrap_or_default();
+        let ready_for = Duration::try_from(self.now().duration_since(pod.ready_since)).unwrap_or_default();
         sleep(health.initial_delay.saturating_sub(ready_for) + self.jitter(&pod.uid, health.interval)).await;
         let asked = health.kind != CheckKind::None;
         let mut ticks = interval(health.interval.max(SHORTEST_CHECK));
@@ -308,7 +325,7 @@ impl Job {
             if answered {
                 sheet.took(&pod, took);
             }
-            let due = sheet.checked(&pod, result, asked, health.success_threshold, wall());
+            let due = sheet.checked(&pod, result, asked, health.success_threshold, self.now());
             drop(sheet);
             if due {
                 self.shared.waker.wake(&self.release);

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -73,14 +73,38 @@ pub enum RegistryError {
 
 /// What a registry said about one tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
+    /// It is there, with this digest.
     Found(Digest),
+    /// It is certainly not there.
     Absent,
+    /// Nothing follows from it.
     /// No usable answer: why, one clause, and how long the registry asks to be left alone.
     Unknown {
+        /// One clause.
         reason: String,
+        /// As the registry said.
         retry_after: Option<Duration>,
     },
+}
+
+/// Answers for a repository and a tag within the process, where registries are simulated.
+pub type Answers = Arc<dyn Fn(&str, &str) -> Answer + Send + Sync>;
+
+/// Who is asked.
+pub(super) enum Registries {
+    Http(Box<Registry>),
+    Within(Answers),
+}
+
+impl Registries {
+    /// Asks for the digest of a tag. Never fails: what is not an answer is [`Answer::Unknown`].
+    pub(super) async fn digest(&self, repository: &str, tag: &str) -> Answer {
+        match self {
+            Self::Http(registry) => registry.digest(repository, tag).await,
+            Self::Within(answers) => answers(repository, tag),
+        }
+    }
 }
 
 fn unknown(reason: impl Into<String>) -> Answer {

@@ -1,7 +1,6 @@
 //! The wiring of the daemon: every loop is started here, in order, and stopped in order. `idpd`, `idp demo` and the tests run this
 //! same code.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +10,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::clock;
 use super::compose::compose;
 use super::door::Shared;
-use super::memory::Memories;
 use super::options::{self, identity, listen, registries, sink};
+use super::parts::Parts;
 use super::pass::Driver;
 use super::queue::{self, Queue, Requests};
 use super::report::Reporter;
-use super::slots::Slots;
-use super::sources::Sources;
-use super::standings::Standings;
 use super::statuses::Statuses;
 use super::supervisor::{DaemonError, Supervisor, start};
+use crate::clock::Clock;
 use crate::cluster::client::OnCall;
 use crate::cluster::home::Announcer;
 use crate::cluster::lease::{self, Leadership, LeaseOptions};
@@ -81,6 +77,7 @@ impl Daemon {
         metrics: Arc<Metrics>,
     ) -> Result<Self, DaemonError> {
         let config = Arc::new(config);
+        let clock = Clock::wall();
         let (shutdown, sinks) = (CancellationToken::new(), CancellationToken::new());
         let tasks = TaskTracker::new();
         let (obituary, died) = watch::channel(None);
@@ -112,7 +109,7 @@ impl Daemon {
         cluster.watch(&tasks, &shutdown);
         let (waker, mut woken) = wake::pair();
         let session = rand::random::<u64>() >> 12;
-        let options = options::evidence(&config, &client, session)?;
+        let options = options::evidence(&config, &client, session, &clock)?;
         let evidence = Evidence::start(options, waker.clone(), tasks.clone(), shutdown.clone())
             .map_err(start("the health checks could not be set up"))?;
         let images = Images::start(registries(&config)?, session, waker, tasks.clone(), shutdown.clone())
@@ -136,7 +133,7 @@ impl Daemon {
         let mut synced = cluster.view().synced();
         let ready = leadership.clone();
         let parts =
-            Parts { config: Arc::clone(&config), cluster, queue, evidence, images, reporter, session };
+            Parts { config: Arc::clone(&config), cluster, queue, evidence, images, reporter, session, clock };
         let driver = Arc::new(parts.driver());
         supervisor.spawn("acknowledgements", acknowledge(Arc::clone(&driver), acked));
 
@@ -200,38 +197,6 @@ impl Daemon {
     }
 }
 
-struct Parts {
-    config: Arc<Config>,
-    cluster: Cluster,
-    queue: Queue,
-    evidence: Evidence,
-    images: Images,
-    reporter: Reporter,
-    session: u64,
-}
-
-impl Parts {
-    fn driver(self) -> Driver {
-        let Self { config, cluster, queue, evidence, images, reporter, session } = self;
-        let limits: BTreeMap<_, _> =
-            config.environments.iter().map(|(name, e)| (name.clone(), e.max_concurrent_rollouts)).collect();
-        let sources = Sources::new(config.sources.keys().cloned());
-        Driver {
-            sources,
-            config,
-            cluster,
-            memories: Memories::default(),
-            queue,
-            slots: Slots::new(limits),
-            standings: Standings::default(),
-            evidence,
-            images,
-            reporter,
-            session,
-        }
-    }
-}
-
 /// Runs passes while this process leads; a term that ends ends them, and the next begins with every release.
 async fn lead(driver: Arc<Driver>, requests: Requests, leadership: Leadership, stop: CancellationToken) {
     let mut changes = leadership.clone();
@@ -283,12 +248,7 @@ async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>, c
             if let HeadUpdate::Keep { reason } = &update {
                 tracing::warn!(%release, source = %report.source, %reason, "the last good declaration is kept");
             }
-            let memory = driver.memories.of(&release);
-            let mut memory = memory.lock().await;
-            if memory.note_head(&report.source, update) {
-                due.push(release.clone());
-            }
-            due.extend(driver.standings.note_head(&release, &memory.head()));
+            due.extend(driver.heard(&report.source, &release, update).await);
         }
         // All of a commit is known before the first pass looks at what it comes after.
         for release in &due {
@@ -308,14 +268,8 @@ async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>, c
 
 /// Notes what the broker acknowledged; it is trimmed with the next write of the record.
 async fn acknowledge(driver: Arc<Driver>, mut acked: mpsc::Receiver<Acked>) {
-    while let Some(Acked { release, uid, sequence }) = acked.recv().await {
-        let memory = driver.memories.of(&release);
-        let mut memory = memory.lock().await;
-        if memory.stored.as_ref().is_none_or(|stored| stored.uid != uid) {
-            continue;
-        }
-        let (highest, since) = memory.acknowledged.unwrap_or((0, clock::now()));
-        memory.acknowledged = Some((highest.max(sequence), since));
+    while let Some(acked) = acked.recv().await {
+        driver.acknowledged(acked).await;
     }
 }
 

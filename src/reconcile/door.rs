@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::clock;
 use super::pass::Driver;
 use super::supervisor::Supervisor;
 use crate::cluster::lease::Leadership;
@@ -95,7 +94,7 @@ fn seen(driver: Arc<Driver>, shared: Shared) -> impl Fn() -> Vec<SourceSeen> + S
                 driver.config.sources.get(&seen.name).and_then(|source| shared.hosts.pause(&source.url));
             seen.paused = pause.and_then(|pause| {
                 Some(Paused {
-                    until: clock::now().checked_add(pause.left).ok()?,
+                    until: driver.clock.now().checked_add(pause.left).ok()?,
                     host: pause.host,
                     why: pause.why,
                 })

@@ -1,24 +1,24 @@
-//! Reconcile: the pass, the queue, the requeue policy, and the wiring of the daemon; the only place that reads the clock.
+//! Reconcile: the pass, the queue, the requeue policy, and the wiring of the daemon.
 //!
 //! In: heads from the source loop, views and records from the cluster, samples and images from the evidence loop. Out: stored
 //! records, writes, transitions. May use: every room.
 
-pub mod clock;
 mod compose;
 mod daemon;
 mod door;
 pub mod error;
 pub mod memory;
 mod options;
+pub mod parts;
 pub mod pass;
 mod problem;
 pub mod queue;
 mod read;
-mod report;
+pub mod report;
 pub mod slots;
 pub mod sources;
 pub mod standings;
-mod statuses;
+pub mod statuses;
 mod steer;
 mod supervisor;
 

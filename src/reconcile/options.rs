@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::net::TcpListener;
 
 use super::supervisor::{DaemonError, start};
+use crate::clock::Clock;
 use crate::config::{Config, Login, Probe, Prometheus};
 use crate::event::kafka::{KafkaConfig, KafkaSink};
 use crate::event::publisher::Sink;
@@ -32,7 +33,12 @@ pub(super) fn sink(config: &Config) -> Result<Sink, DaemonError> {
     Ok(Sink::Kafka(KafkaSink::new(sink).map_err(start("the Kafka producer could not be made"))?))
 }
 
-pub(super) fn evidence(config: &Config, client: &kube::Client, session: u64) -> Result<Options, DaemonError> {
+pub(super) fn evidence(
+    config: &Config,
+    client: &kube::Client,
+    session: u64,
+    clock: &Clock,
+) -> Result<Options, DaemonError> {
     let way = |probe: Probe| match probe {
         Probe::Direct => Way::Direct,
         Probe::Proxy => Way::Proxy(client.clone()),
@@ -40,7 +46,8 @@ pub(super) fn evidence(config: &Config, client: &kube::Client, session: u64) -> 
     let ways = config.environments.values().map(|e| (e.name.clone(), way(e.probe))).collect();
     let networks = config.platform.gate_networks.clone();
     let allowed: Allow = Arc::new(move |address| networks.iter().any(|network| network.contains(address)));
-    Ok(Options { ways, prometheus: providers(config)?, allowed, ..Options::new(session) })
+    let prometheus = providers(config)?;
+    Ok(Options { ways, prometheus, allowed, clock: clock.clone(), ..Options::new(session) })
 }
 
 /// One provider an address: environments that name the same one with the same words share it.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::clock;
 use super::error::{PassError, chain};
 use super::memory::{Memories, Memory};
 use super::queue::{Next, Queue};
@@ -16,6 +15,7 @@ use super::report::Reporter;
 use super::slots::Slots;
 use super::sources::Sources;
 use super::standings::Standings;
+use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::cluster::apply::WriteError;
 use crate::cluster::record::Stored;
@@ -64,6 +64,8 @@ pub struct Driver {
     pub reporter: Reporter,
     /// Tells this process's samples from another's.
     pub session: u64,
+    /// The time of decisions.
+    pub clock: Clock,
 }
 
 impl Driver {
@@ -106,7 +108,7 @@ impl Driver {
     async fn steps(&self, release: &ReleaseKey, memory: &mut Memory, epoch: u64) -> Result<Next, PassError> {
         // 1 read (cluster)
         let Some(read) = self.read(release, memory, epoch).await? else { return Ok(Next::Event) };
-        let now = clock::now();
+        let now = self.clock.now();
         let Some(stored_record) = read.stored.record().cloned() else {
             return Err(PassError::Refused(
                 "its record has a later schema; this version only reads it".to_owned(),
@@ -148,7 +150,7 @@ impl Driver {
         if applied? || written {
             self.queue.soon(release);
         }
-        Ok(due.map_or(Next::Event, |at| Next::At(clock::instant(at))))
+        Ok(due.map_or(Next::Event, |at| Next::At(self.clock.instant(at))))
     }
 
     fn decide(

@@ -72,6 +72,18 @@ impl Queue {
     }
 }
 
+impl Requests {
+    /// Takes what was asked for so far, for who runs passes by an order of its own.
+    pub fn asked(&mut self) -> Vec<ReleaseKey> {
+        let mut asked = Vec::new();
+        while let Ok(request) = self.requests.try_recv() {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&request.message);
+            asked.push(request.message);
+        }
+        asked
+    }
+}
+
 /// Runs passes until `shutdown`; those under way are finished.
 pub async fn run<F, P>(queue: Queue, requests: Requests, most: usize, shutdown: CancellationToken, pass: F)
 where

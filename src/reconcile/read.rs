@@ -13,7 +13,6 @@ use crate::model::traffic::Router;
 use crate::rollout::{self, view};
 use crate::telemetry::metrics::Stage;
 
-use super::clock;
 use super::error::PassError;
 use super::memory::Memory;
 use super::pass::Driver;
@@ -155,7 +154,7 @@ impl Driver {
             Known::Absent => self.make_namespace(release, namespace).await?,
         }
         let owner = Owner { release, namespace, team: &desired.team };
-        let rebuilt = rollout::rebuild(release, desired, &observed, epoch, clock::now());
+        let rebuilt = rollout::rebuild(release, desired, &observed, epoch, self.clock.now());
         if let Some(keep) = &rebuilt.keep {
             self.cluster.execute(owner, keep).await.map_err(|error| PassError::Write(Box::new(error)))?;
         }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::clock;
 use super::error::chain;
 use super::pass::Driver;
 use crate::cluster::home::{self, HomeError};
@@ -222,7 +221,7 @@ async fn keep_one(driver: &Driver, status: &SourceStatus) -> Result<(), HomeErro
     let value = serde_json::to_value(status).unwrap_or_default();
     home::put_source(driver.cluster.calls(), home, &status.source, &value).await?;
     if !status.problems.is_empty() {
-        let event = super::problem::event(home, status, clock::now());
+        let event = super::problem::event(home, status, driver.clock.now());
         driver.reporter.announcer().announce(home.as_str(), event);
     }
     Ok(())

@@ -42,6 +42,11 @@ impl Statuses {
         Ok(Self(sinks))
     }
 
+    /// Nobody is told.
+    pub fn none() -> Self {
+        Self(BTreeMap::new())
+    }
+
     /// Tells a release's forge what its record says.
     pub fn tell(&self, release: &ReleaseKey, record: &Record) {
         let Some(sink) = self.0.get(&record.source) else { return };

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::clock;
 use super::pass::Driver;
 use crate::cluster::access::{self, Caller};
 use crate::cluster::commands;
@@ -76,7 +75,7 @@ async fn give(
     let Order { verb, why, rollout, full, to } = order;
     let why: String = why.chars().filter(|c| !c.is_control()).take(WHY).collect();
     let rollout = rollout.filter(|_| !matches!(verb, Verb::Retry | Verb::Undo));
-    let command = Command { rollout, full, to, ..Command::new(verb, caller.name.clone(), why, clock::now()) };
+    let command = Command { rollout, full, to, ..Command::new(verb, caller.name.clone(), why, driver.clock.now()) };
     let id = commands::new_id();
     let name = release.service.as_str();
     let given = commands::give(driver.cluster.calls(), namespace, name, &id, &command).await?;

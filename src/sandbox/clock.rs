@@ -1,58 +1,15 @@
-//! The one place of the room that reads a clock.
-//!
-//! In: a starting moment, or none for the machine's own. Out: [`Clock::now`], which moves with tokio's time, so that a
-//! paused runtime also pauses every timestamp that the server, the controllers and the node write.
+//! Times as Kubernetes writes and compares them.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
+use jiff::Timestamp;
 
-/// A source of timestamps, cheap to clone.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub use crate::clock::Clock;
 
 impl Clock {
-    /// Starts at `start` and advances with tokio's clock.
-    pub fn starting_at(start: Timestamp) -> Self {
-        let origin = Instant::now();
-        Self(Arc::new(move || {
-            let elapsed = SignedDuration::try_from(origin.elapsed()).unwrap_or(SignedDuration::MAX);
-            start.checked_add(elapsed).unwrap_or(Timestamp::MAX)
-        }))
-    }
-
-    /// Starts at the machine's present time and advances with tokio's clock.
-    #[allow(clippy::disallowed_methods)] // The one place.
-    pub fn system() -> Self {
-        Self::starting_at(Timestamp::now())
-    }
-
-    /// Asks `read` for every timestamp.
-    pub fn from_fn(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
-    }
-
-    /// The present moment.
-    pub fn now(&self) -> Timestamp {
-        (self.0)()
-    }
-
     /// The present moment as Kubernetes writes `metav1.Time`: RFC 3339, whole seconds.
     pub(crate) fn now_text(&self) -> String {
         seconds_text(self.now())
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::system()
-    }
-}
-
-impl std::fmt::Debug for Clock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Clock").field(&self.now()).finish()
     }
 }
 

@@ -43,7 +43,7 @@ impl Job {
                     let (round, looks): (Vec<_>, Vec<_>) = join_all(scrapes).await.into_iter().unzip();
                     let mut sheet = lock(&self.sheet);
                     sheet.timed(&looks);
-                    sheet.round(Asked::Pods, &round, period * 2, wall());
+                    sheet.round(Asked::Pods, &round, period * 2, self.now());
                 }
                 Asked::Prometheus(dialect, patience) => match rounds.as_mut() {
                     Some(rounds) => {
@@ -52,7 +52,7 @@ impl Job {
                         let asked = Asked::Prometheus(round.dialect, patience);
                         let mut sheet = lock(&self.sheet);
                         sheet.timed(&round.looks);
-                        sheet.round(asked, &round.scrapes, rounds.stale_after(), wall());
+                        sheet.round(asked, &round.scrapes, rounds.stale_after(), self.now());
                     }
                     None => self.without_provider(asked, &assignment),
                 },
@@ -66,7 +66,7 @@ impl Job {
         let why = "the platform's configuration names no Prometheus for this environment any more";
         let round: Vec<_> =
             assignment.pods.iter().map(|pod| (pod.clone(), Scrape::Failed(why.to_owned()))).collect();
-        lock(&self.sheet).round(asked, &round, Duration::ZERO, wall());
+        lock(&self.sheet).round(asked, &round, Duration::ZERO, self.now());
     }
 
     async fn scrape(&self, assignment: &Assignment, pod: &Target) -> ((Target, Scrape), (Target, Look)) {

@@ -1,7 +1,7 @@
 //! The objects, their history and their names: one value behind a lock that is held briefly.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
@@ -33,7 +33,8 @@ pub(crate) struct Change {
 pub(crate) struct Store {
     version: u64,
     kinds: Vec<Arc<KindSpec>>,
-    objects: HashMap<Arc<Place>, Objects>,
+    /// In an order, since whoever walks over all of them acts in it.
+    objects: BTreeMap<Arc<Place>, Objects>,
     history: VecDeque<Change>,
     /// How many changes are kept for watches that start in the past.
     pub(crate) history_limit: usize,
@@ -49,7 +50,7 @@ impl Store {
         Self {
             version: 1,
             kinds: Vec::new(),
-            objects: HashMap::new(),
+            objects: BTreeMap::new(),
             history: VecDeque::new(),
             history_limit: 100_000,
             forgotten: 0,

@@ -19,7 +19,7 @@ const fn outer(name: &'static str, uses: &'static [&'static str]) -> Room {
 }
 
 /// Each room uses only rooms that stand above it.
-pub const ROOMS: [Room; 18] = [
+pub const ROOMS: [Room; 20] = [
     pure("model", &[]),
     pure("declare", &["model"]),
     pure("render", &["model", "declare"]),
@@ -28,14 +28,15 @@ pub const ROOMS: [Room; 18] = [
     pure("rollout", &["model", "render", "plan", "health"]),
     pure("event::catalogue", &["model"]),
     pure("event::outbox", &["model", "event::catalogue"]),
+    outer("clock", &[]),
     outer("config", &["model"]),
     outer("telemetry", &["model", "event::catalogue", "event::outbox"]),
     // The rooms that talk to the world know the pure ones and what is configured or counted, never each other.
     outer("source", &["model", "config"]),
-    outer("evidence", &["model"]),
+    outer("evidence", &["model", "clock"]),
     outer("cluster", &["model"]),
     outer("event", &["model", "event::catalogue", "event::outbox", "telemetry"]),
-    outer("sandbox", &["model"]),
+    outer("sandbox", &["model", "clock"]),
     // The wiring.
     outer("http", &["model", "config", "telemetry", "source"]),
     outer(
@@ -49,6 +50,7 @@ pub const ROOMS: [Room; 18] = [
             "rollout",
             "event::catalogue",
             "event::outbox",
+            "clock",
             "config",
             "telemetry",
             "source",
@@ -56,6 +58,28 @@ pub const ROOMS: [Room; 18] = [
             "cluster",
             "event",
             "http",
+        ],
+    ),
+    outer(
+        "simulation",
+        &[
+            "model",
+            "declare",
+            "render",
+            "plan",
+            "health",
+            "rollout",
+            "event::catalogue",
+            "event::outbox",
+            "clock",
+            "config",
+            "telemetry",
+            "source",
+            "evidence",
+            "cluster",
+            "event",
+            "sandbox",
+            "reconcile",
         ],
     ),
     // `idp demo` is the whole daemon against the sandbox.
@@ -79,6 +103,7 @@ pub const ROOMS: [Room; 18] = [
             "sandbox",
             "http",
             "reconcile",
+            "simulation",
         ],
     ),
 ];
