@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::memory::Memories;
-use super::pass::Driver;
+use super::pass::{Driver, TRIM_AFTER};
 use super::queue::Queue;
 use super::report::Reporter;
 use super::slots::Slots;
@@ -76,7 +78,7 @@ impl Driver {
         due
     }
 
-    /// Notes what the broker acknowledged; it is trimmed with the next write of the record.
+    /// Notes what the broker acknowledged; it is trimmed with the next write of the record, or by a pass of its own.
     pub async fn acknowledged(&self, acked: Acked) {
         let Acked { release, uid, sequence } = acked;
         let memory = self.memories.of(&release);
@@ -85,6 +87,9 @@ impl Driver {
             return;
         }
         let (highest, since) = memory.acknowledged.unwrap_or((0, self.clock.now()));
+        if memory.acknowledged.is_none() {
+            self.queue.at(release, Instant::now() + TRIM_AFTER);
+        }
         memory.acknowledged = Some((highest.max(sequence), since));
     }
 }

@@ -38,7 +38,7 @@ use crate::rollout::{self, Advance, Effects, Inputs, view};
 use crate::telemetry::metrics::Stage;
 
 /// Acknowledged events are trimmed with the next write of the record, or after this time by a write of its own.
-const TRIM_AFTER: Duration = Duration::from_secs(30);
+pub(super) const TRIM_AFTER: Duration = Duration::from_secs(30);
 
 /// Everything that a pass needs; one for the daemon.
 pub struct Driver {

@@ -67,18 +67,19 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    fn at(&self, release: ReleaseKey, run_at: Instant) {
+    /// Asks for a pass then, unless one comes before.
+    pub fn at(&self, release: ReleaseKey, run_at: Instant) {
         let _ = self.requests.send(ScheduleRequest { message: release, run_at });
     }
 }
 
 impl Requests {
-    /// Takes what was asked for so far, for who runs passes by an order of its own.
-    pub fn asked(&mut self) -> Vec<ReleaseKey> {
+    /// Takes what was asked for so far, each with when, for who runs passes by an order of its own.
+    pub fn asked(&mut self) -> Vec<(ReleaseKey, Instant)> {
         let mut asked = Vec::new();
-        while let Ok(request) = self.requests.try_recv() {
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&request.message);
-            asked.push(request.message);
+        while let Ok(ScheduleRequest { message, run_at }) = self.requests.try_recv() {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&message);
+            asked.push((message, run_at));
         }
         asked
     }
