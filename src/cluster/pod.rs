@@ -44,6 +44,7 @@ pub fn pod_view(pod: &Pod) -> PodView {
         terminated: ends.max_by_key(|end| end.finished_at.as_ref().map(|time| time.0)).map(stopped),
         unschedulable: unschedulable(status),
         disrupted: disrupted(pod, status),
+        ended: matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")),
         deleting: metadata.deletion_timestamp.is_some(),
         image_id: containers.first().map(|container| container.image_id.clone()).filter(|id| !id.is_empty()),
     }
@@ -200,6 +201,7 @@ mod tests {
             terminated: None,
             unschedulable: None,
             disrupted: None,
+            ended: false,
             deleting: false,
             image_id: None,
         };

@@ -227,7 +227,8 @@ mod tests {
             track: Track::Candidate,
             ready_since: Timestamp::UNIX_EPOCH,
         };
-        let asked = serving(&Way::Direct, &pod, port, Duration::from_millis(700)).await;
+        let dialer = Dialer::new().unwrap();
+        let asked = serving(&dialer, &Way::Direct, &pod, port, Duration::from_millis(700)).await;
         asked.map_err(|error| error.clause())
     }
 

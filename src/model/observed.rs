@@ -99,6 +99,8 @@ pub struct PodView {
     pub unschedulable: Option<String>,
     /// Deleted, evicted, preempted, its node gone: not evidence against the version. The reason.
     pub disrupted: Option<String>,
+    /// Its phase is Failed or Succeeded: it never runs again, and counts for nobody, however long its object is left lying.
+    pub ended: bool,
     /// `metadata.deletionTimestamp` is set.
     pub deleting: bool,
     /// The `imageID` of the first container, once known.

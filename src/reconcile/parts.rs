@@ -67,7 +67,12 @@ impl Parts {
 
 impl Driver {
     /// Takes over what a source says of a release; returns the releases that a pass has to look at.
-    pub async fn heard(&self, source: &SourceName, release: &ReleaseKey, update: HeadUpdate) -> Vec<ReleaseKey> {
+    pub async fn heard(
+        &self,
+        source: &SourceName,
+        release: &ReleaseKey,
+        update: HeadUpdate,
+    ) -> Vec<ReleaseKey> {
         let memory = self.memories.of(release);
         let mut memory = memory.lock().await;
         let mut due = Vec::new();

@@ -75,7 +75,8 @@ async fn give(
     let Order { verb, why, rollout, full, to } = order;
     let why: String = why.chars().filter(|c| !c.is_control()).take(WHY).collect();
     let rollout = rollout.filter(|_| !matches!(verb, Verb::Retry | Verb::Undo));
-    let command = Command { rollout, full, to, ..Command::new(verb, caller.name.clone(), why, driver.clock.now()) };
+    let command =
+        Command { rollout, full, to, ..Command::new(verb, caller.name.clone(), why, driver.clock.now()) };
     let id = commands::new_id();
     let name = release.service.as_str();
     let given = commands::give(driver.cluster.calls(), namespace, name, &id, &command).await?;

@@ -51,7 +51,7 @@ pub struct Workload {
     pub rollout: Option<u64>,
     /// The identity of the version that it was last written for, from its annotation.
     pub identity: Option<String>,
-    /// Pods of the newest template, those being deleted left out.
+    /// Pods of the newest template, those being deleted and those that ended left out.
     pub current: Vec<PodView>,
     /// Pods of earlier templates, those being deleted left out.
     pub former: Vec<PodView>,
@@ -122,7 +122,9 @@ fn workload(live: &Live, observed: &Observed) -> Workload {
     let seen = number(object, "/status/observedGeneration");
     let (mut current, mut former, mut leaving) = (Vec::new(), Vec::new(), 0);
     for pod in &observed.pods {
-        let Some(set) = replica_sets.iter().find(|set| set.uid == pod.owner) else { continue };
+        let Some(set) = replica_sets.iter().find(|set| set.uid == pod.owner).filter(|_| !pod.ended) else {
+            continue;
+        };
         if pod.deleting {
             leaving += 1;
         } else if Some(set.revision) == newest {

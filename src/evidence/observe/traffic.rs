@@ -13,7 +13,7 @@ use crate::evidence::exposition::{self, ExpositionError};
 use crate::evidence::prometheus::Rounds;
 use crate::evidence::sheet::{Asked, Scrape};
 use crate::evidence::timings::Look;
-use crate::evidence::{buckets, lock, wall};
+use crate::evidence::{buckets, lock};
 use crate::model::samples::{Assignment, Target};
 
 const ACCEPT: &str = "text/plain;version=0.0.4, application/openmetrics-text;version=1.0.0;q=0.5, */*;q=0.1";

@@ -467,11 +467,11 @@ impl World {
         let mut record = answer.record;
         let effects = effects(&mut record, &input);
         self.remember(&record);
-        let stores = must_store(&stored, &record) || !answer.transitions.is_empty();
+        let worth_it = must_store(&stored, &record) || !answer.transitions.is_empty();
         Some(Decision {
             read: stored,
             record,
-            stores,
+            stores: worth_it,
             transitions: answer.transitions,
             writes: effects.writes,
             revisions: self.revisions.clone(),
@@ -758,6 +758,7 @@ impl World {
             terminated: None,
             unschedulable: None,
             disrupted: None,
+            ended: false,
             deleting: false,
             image_id: Some(image.to_owned()),
         }
