@@ -302,7 +302,9 @@ impl Machine<'_> {
             self.record.unavailable_since = None;
         }
         let stable = self.record.stable.as_ref().map(|stable| stable.version.clone());
-        if let Some(version) = stable.filter(|_| self.record.incident && complete) {
+        if let Some(version) =
+            stable.filter(|_| self.record.incident && complete && self.record.serving.is_none())
+        {
             self.record.incident = false;
             let sentence = format!("healthy again with commit {}", version.revision.commit.short());
             self.say(Kind::HealthyAgain { version }, sentence);

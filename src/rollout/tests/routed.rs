@@ -226,6 +226,7 @@ fn stuck() -> World {
     assert_eq!(world.stable_tag().as_deref(), Some("v1"));
     assert_eq!(world.record.as_ref().unwrap().held[&2].hold, Hold::Parked);
     assert_eq!(world.record.as_ref().unwrap().weight, 100);
+    assert!(!world.kinds().contains(&"HealthyAgain"), "it is not as it shall be");
     world
 }
 
