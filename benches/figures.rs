@@ -19,6 +19,8 @@ mod hooks;
 mod mono;
 #[path = "figures/odds.rs"]
 mod odds;
+#[path = "figures/odds_latency.rs"]
+mod odds_latency;
 #[allow(clippy::indexing_slicing)]
 #[path = "figures/polls.rs"]
 mod polls;
@@ -142,6 +144,7 @@ async fn main() -> Result<()> {
     }
     if wanted("odds") {
         tokio::task::block_in_place(|| odds::counted(&mut sheet, scale.runs));
+        tokio::task::block_in_place(|| odds_latency::counted(&mut sheet, (scale.runs / 5).max(1)));
     }
     if wanted("polls") {
         polls::taken(&mut sheet, scale.fleet).await?;

@@ -86,6 +86,9 @@ pub struct StageState {
     /// How often the measurements of declared gates passed and failed, by the key of their verdicts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gates: BTreeMap<String, GateCount>,
+    /// Where the test of the error rate was begun anew, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun_anew: Vec<Beginning>,
     /// The bake's time is over: the gates that come after it are asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pause_over: bool,
@@ -98,6 +101,19 @@ pub struct StageState {
     /// When the tallies were last stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_at: Option<Timestamp>,
+}
+
+/// Totals of a stage at one time of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beginning {
+    /// Counts up within the stage, from 1.
+    pub number: u32,
+    /// When.
+    pub at: Timestamp,
+    /// The candidate's requests until then.
+    pub candidate: Tally,
+    /// Stable's requests until then.
+    pub stable: Tally,
 }
 
 /// The measurements of a declared gate in one stage.
@@ -183,8 +199,7 @@ pub struct Rollout {
     /// A gate failed while `rollback.auto` is false: since when the weight is frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen_since: Option<Timestamp>,
-    /// Whether stable's Deployment may carry the candidate's template: set on entering Promoting, and kept through `RollingBack` so
-    /// that a later reader knows what has to be undone.
+    /// Whether stable's Deployment may carry the candidate's template: set on entering Promoting, kept through `RollingBack`.
     #[serde(default)]
     pub template_moved: bool,
     /// The sentence of the step that passed last.

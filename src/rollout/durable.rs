@@ -55,12 +55,14 @@ fn durable(record: &Record) -> Record {
             last_candidate,
             last_stable,
             latency,
+            begun_anew,
             ..
         } = stage;
         *credited = Duration::ZERO;
         *credited_to = None;
         *session = 0;
         *latency = None;
+        begun_anew.clear();
         for tally in [base_candidate, base_stable, last_candidate, last_stable] {
             *tally = Tally::default();
         }

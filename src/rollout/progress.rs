@@ -10,7 +10,7 @@ use super::people::{self, Wait};
 use super::size::Pair;
 use crate::model::policy::{OnUnknown, Policy, Step};
 use crate::model::rollout::{Phase, Rollout};
-use crate::model::samples::blind_after;
+use crate::model::samples::{Traffic, blind_after};
 use crate::model::transition::Kind;
 use crate::model::verdict::{Gate, Verdict};
 
@@ -127,6 +127,9 @@ impl Machine<'_> {
         }
         stage.last_candidate = evaluation.candidate.since(stage.base_candidate);
         stage.last_stable = evaluation.stable.since(stage.base_stable);
+        if tallies.is_some_and(|samples| matches!(samples.candidate, Traffic::Seen(_))) {
+            gates::begin_anew(stage, evaluation.candidate, evaluation.stable, now);
+        }
         stage.latency = evaluation.latency.clone().map(Box::new).or(stage.latency.take());
         // A longer gap between two looks is a blind spell.
         let most = blind_after(&health).max(health.interval * 2);

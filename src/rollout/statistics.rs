@@ -145,7 +145,12 @@ pub fn worse(candidate: Tally, stable: Tally) -> Option<bool> {
 /// "shared" waits for more samples, wrongly "not shared" takes a healthy version back. Without requests at stable: no.
 /// `None`: more errors than requests, or no usable limit.
 pub fn both_exceed(candidate: Tally, stable: Tally, limit: f64) -> Option<bool> {
-    let shared = exceeds(candidate, limit)? && rate(sane(stable)?) > limit;
+    Some(exceeds(candidate, limit)? && both_over(candidate, stable, limit)?)
+}
+
+/// As [`both_exceed`], of a candidate that was found above the limit otherwise.
+pub fn both_over(candidate: Tally, stable: Tally, limit: f64) -> Option<bool> {
+    let shared = rate(sane(stable)?) > limit;
     Some(shared && !worse(candidate, stable)?)
 }
 

@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn equal_versions_are_not_called_slower_however_often_it_is_asked() {
         let mut random = StdRng::seed_from_u64(3);
-        let (mut wrong, paths) = (0, 1_000);
+        let (mut wrong, paths) = (0, 300);
         for _ in 0..paths {
             let mut sides = [(); 2].map(|()| Histogram::with_bounds([0.05, 0.1, 0.25, 0.5, 1.0]));
             let mut called = false;
@@ -243,6 +243,6 @@ mod tests {
             }
             wrong += u32::from(called);
         }
-        assert!(wrong <= 2, "{wrong} of {paths}");
+        assert!(wrong <= 1, "{wrong} of {paths}");
     }
 }

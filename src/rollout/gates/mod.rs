@@ -7,6 +7,7 @@ mod pods;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 
 use declared::Bench;
 pub use traffic::{Traffics, traffic};
+pub use turn::begin_anew;
 
 use crate::model::gate::DeclaredGate;
 use crate::model::observed::PodView;

@@ -154,3 +154,53 @@ fn durations_of_an_earlier_session_still_count() {
         (vec![15, 0, 1, 0], vec![1, 0, 0, 0])
     );
 }
+
+#[test]
+fn a_candidate_that_turns_bad_fails_although_all_of_the_stage_is_within_the_limit() {
+    let tally = |requests, errors| Tally { requests, errors };
+    let mut policy = policy(Strategy::Canary);
+    policy.health.kind = CheckKind::None;
+    let mut state = StageState { number: 1, session: 7, ready_at: Some(at(0)), ..StageState::default() };
+    for second in 1..=59 {
+        let requests = u64::try_from(second).unwrap() * 100;
+        begin_anew(&mut state, tally(requests, 0), tally(requests * 9, 0), at(second));
+    }
+    for (errors, beside, sentence) in [
+        (
+            0,
+            0,
+            "error_rate pass: within the limit (value 0.00 %, limit 1.00 %, 6000 samples, over 1m, by the pods' metrics)",
+        ),
+        (
+            50,
+            0,
+            "error_rate fail: the candidate began to fail too many requests (value 50.00 %, limit 1.00 %, 100 samples, over 1s, by the pods' metrics)",
+        ),
+        (
+            50,
+            450,
+            "error_rate unknown: stable fails too many requests as well: an outage that hits both says nothing of the candidate (value 50.00 %, limit 1.00 %, 100 samples, over 1s, by the pods' metrics)",
+        ),
+    ] {
+        let mut measured = samples(histogram([0, 0, 0, 0]), histogram([0, 0, 0, 0]));
+        measured.candidate = Traffic::Seen(tally(6_000, errors));
+        measured.stable = Traffic::Seen(tally(54_000, beside));
+        let found = Stage {
+            policy: &policy,
+            max_error_rate: Some(0.01),
+            declared: Vec::new(),
+            max_latency: &[],
+            state: &state,
+            session: 7,
+            rollout: 1,
+            candidate: &[],
+            stable: &[],
+            samples: Some(&measured),
+            wanted: false,
+            since: at(0),
+            now: at(60),
+        }
+        .evaluate();
+        assert_eq!(found.verdicts["error_rate"].to_string(), sentence);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Stage, elapsed};
+use super::{Stage, elapsed, turn};
 use crate::model::policy::{OnLowTraffic, Policy};
 use crate::model::samples::{Samples, Tally, Traffic, TrafficSource};
 use crate::model::verdict::{Gate, Numbers, Verdict};
@@ -33,11 +33,19 @@ impl Stage<'_> {
             provider: Some(provider),
             ..rate_numbers(mine, limit, elapsed(self.begun(), self.now))
         };
-        let Some(exceeded) = statistics::exceeds(mine, limit) else {
+        let Some(exceeded) = statistics::exceeds_at(mine, limit, turn::FROM_BEGIN) else {
             return Some(
                 Verdict::unknown(Gate::ErrorRate, "absurd numbers: more errors than requests").with(numbers),
             );
         };
+        if !exceeded && let Some((part, beside, since)) = self.turned_bad(limit, mine, theirs) {
+            let provider = numbers.provider;
+            let numbers = Numbers { provider, ..rate_numbers(part, limit, elapsed(since, self.now)) };
+            return Some(
+                Self::over(part, beside, limit, "the candidate began to fail too many requests")
+                    .with(numbers),
+            );
+        }
         if !exceeded {
             let above = numbers.value.is_some_and(|value| value > limit);
             let reason = match (mine.requests, above) {
@@ -47,11 +55,16 @@ impl Stage<'_> {
             };
             return Some(Verdict::pass(Gate::ErrorRate, reason).with(numbers));
         }
-        if statistics::both_exceed(mine, theirs, limit) == Some(true) {
+        Some(Self::over(mine, theirs, limit, "the candidate fails too many requests").with(numbers))
+    }
+
+    /// The verdict of a candidate over the limit: its own fault, or an outage that hits both.
+    fn over(mine: Tally, theirs: Tally, limit: f64, reason: &str) -> Verdict {
+        if statistics::both_over(mine, theirs, limit) == Some(true) {
             let reason = "stable fails too many requests as well: an outage that hits both says nothing of the candidate";
-            return Some(Verdict::unknown(Gate::ErrorRate, reason).with(numbers));
+            return Verdict::unknown(Gate::ErrorRate, reason);
         }
-        Some(Verdict::fail(Gate::ErrorRate, "the candidate fails too many requests").with(numbers))
+        Verdict::fail(Gate::ErrorRate, reason)
     }
 
     /// Adds what this session measured to what earlier sessions stored.
