@@ -59,6 +59,7 @@
 //! - [`http`]: webhook routes, `/metrics`, `/healthz`, `/readyz`
 //! - [`reconcile`]: the pass, its queue, and the wiring of the daemon
 //! - [`sandbox`]: a cluster in the process, with pods that answer, for tests and `idp demo`
+//! - [`simulation`]: the same driver with every fault in virtual time, and the properties that must hold
 //! - [`cli`]: the verbs of `idp`
 //!
 //! # Where to begin
@@ -84,5 +85,6 @@ pub mod reconcile;
 pub mod render;
 pub mod rollout;
 pub mod sandbox;
+pub mod simulation;
 pub mod source;
 pub mod telemetry;

@@ -9,10 +9,12 @@ use idp::cli::command::Ask;
 use idp::cli::connect::Scope;
 use idp::cli::demo::DemoArgs;
 use idp::cli::hook::{self, HookArgs};
+use idp::cli::rehearse::RehearseArgs;
+use idp::cli::simulate::SimulateArgs;
 use idp::cli::validate::ValidateArgs;
 use idp::cli::{
     CliError, Exit, Global, Output, command, completions, crd, deliveries, demo, explain, history, pulls,
-    report, schema, sources_live, status, suspend, validate, version, watch,
+    rehearse, report, schema, simulate, sources_live, status, suspend, validate, version, watch,
 };
 use idp::model::command::Verb as Asked;
 use idp::model::duration;
@@ -75,6 +77,10 @@ enum Verb {
     Demo(DemoArgs),
     /// Check declarations the way the daemon does: 0 if all are right, 1 if one is refused, 2 if one could not be read
     Validate(ValidateArgs),
+    /// Play the declared rollout of a declaration in virtual time: what would happen, when and why; 0 promoted, 1 not
+    Rehearse(RehearseArgs),
+    /// Play seeds with every fault in virtual time: 0 if every property held, 1 with the shortest plan that breaks one
+    Simulate(SimulateArgs),
     /// Print the JSON Schema of .idp/deploy.yaml, for editors
     Schema,
     /// Print the definition of the Release resource, for kubectl apply
@@ -273,6 +279,8 @@ async fn run(arguments: &Arguments) -> Result<Exit, CliError> {
         }
         Verb::Demo(arguments) => Ok(demo::run(arguments, output).await),
         Verb::Validate(arguments) => validate::run(arguments, output),
+        Verb::Rehearse(arguments) => rehearse::run(arguments, output),
+        Verb::Simulate(arguments) => simulate::run(arguments, output),
         Verb::Schema => schema::run(output),
         Verb::Crd => crd::run(&idp::cluster::crd::crd(), output),
         Verb::Completions { shell } => completions::run(Arguments::command(), *shell),

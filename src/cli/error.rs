@@ -46,6 +46,9 @@ pub enum CliError {
         /// How long was waited.
         after: Duration,
     },
+    /// A simulation could not be played.
+    #[error("simulating")]
+    Simulation(#[source] crate::simulation::SimulationError),
     /// The release's name cannot be one.
     #[error("reading the release's name")]
     Name(#[source] NameError),
@@ -158,7 +161,7 @@ impl CliError {
             | Self::NoSuchRollout { .. }
             | Self::NotConfigured(_)
             | Self::Ambiguous { .. } => Exit::Usage,
-            Self::Format { .. } | Self::Stdout(_) | Self::Refused(_) => Exit::Bad,
+            Self::Format { .. } | Self::Stdout(_) | Self::Refused(_) | Self::Simulation(_) => Exit::Bad,
             _ => Exit::Unreachable,
         }
     }
@@ -207,7 +210,7 @@ impl CliError {
                 "run the same version as the daemon; if somebody wrote it by hand, remove it".into()
             }
             Self::Format { .. } => "use -o json".into(),
-            Self::Stdout(_) | Self::Refused(_) => return None,
+            Self::Stdout(_) | Self::Refused(_) | Self::Simulation(_) => return None,
         })
     }
 

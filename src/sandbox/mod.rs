@@ -11,11 +11,11 @@
 
 pub mod api;
 pub mod clock;
-mod controllers;
+pub(crate) mod controllers;
 pub mod gateway;
 mod grpc;
 mod http;
-mod json;
+pub(crate) mod json;
 pub mod load;
 pub mod node;
 pub mod registry;

@@ -161,6 +161,10 @@ impl Probe {
         lock(&self.log).entries.iter().cloned().collect()
     }
 
+    pub(crate) fn take(&self) -> VecDeque<Logged> {
+        std::mem::take(&mut lock(&self.log).entries)
+    }
+
     pub(crate) fn clear(&self) {
         lock(&self.log).entries.clear();
     }

@@ -141,6 +141,11 @@ impl ApiServer {
         self.inner.core.probe.entries()
     }
 
+    /// Takes the log of requests, oldest first: for who follows it as it grows.
+    pub(crate) fn take_requests(&self) -> std::collections::VecDeque<Logged> {
+        self.inner.core.probe.take()
+    }
+
     /// Empties the log of requests.
     pub fn clear_requests(&self) {
         self.inner.core.probe.clear();

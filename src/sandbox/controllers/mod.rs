@@ -54,13 +54,7 @@ enum Outcome {
 
 /// Starts the controllers; they end with `token`.
 pub(crate) fn start(server: &ApiServer, time_scale: f64, tasks: &TaskTracker, token: CancellationToken) {
-    let manager = Manager {
-        hands: Hands::new(server, time_scale),
-        cursor: 0,
-        due: BTreeSet::new(),
-        timers: BTreeMap::new(),
-        failures: BTreeMap::new(),
-    };
+    let manager = Manager::new(server, time_scale);
     tasks.spawn(async move {
         tokio::select! {
             () = token.cancelled() => {}
@@ -69,7 +63,8 @@ pub(crate) fn start(server: &ApiServer, time_scale: f64, tasks: &TaskTracker, to
     });
 }
 
-struct Manager {
+/// The controllers, to be run as a task or step by step.
+pub(crate) struct Manager {
     hands: Hands,
     /// Changes up to this version were taken up.
     cursor: u64,
@@ -79,6 +74,31 @@ struct Manager {
 }
 
 impl Manager {
+    pub(crate) fn new(server: &ApiServer, time_scale: f64) -> Self {
+        Self {
+            hands: Hands::new(server, time_scale),
+            cursor: 0,
+            due: BTreeSet::new(),
+            timers: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// Does all that is due now.
+    pub(crate) fn settle(&mut self) {
+        self.fire();
+        self.take_up();
+        while let Some(key) = self.due.pop_first() {
+            self.look(key);
+            self.take_up();
+        }
+    }
+
+    /// When something is due although nothing changes.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.timers.values().min().copied()
+    }
+
     async fn run(mut self) {
         let mut changes = self.hands.subscribe();
         loop {
@@ -90,7 +110,7 @@ impl Manager {
                 // Others get their turn between two looks.
                 tokio::task::yield_now().await;
             }
-            let next = self.timers.values().min().copied();
+            let next = self.next();
             tokio::select! {
                 alive = changes.changed() => if alive.is_err() { return },
                 () = wait_until(next) => self.fire(),

@@ -33,8 +33,21 @@ const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 /// Paths that are a health check whether a probe names them or not.
 const HEALTH: [&str; 5] = ["/healthz", "/readyz", "/livez", "/health", "/ready"];
 
+/// What the program does with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reaction {
+    /// It never answers.
+    Hangs,
+    /// A page of its own.
+    Says(u16, &'static str),
+    /// The page of its counters.
+    Metrics(String),
+    /// It serves, as its image does, and counts.
+    Serves,
+}
+
 /// One run of a container's program.
-pub(super) struct App {
+pub(crate) struct App {
     behaviour: Behaviour,
     health_paths: Vec<String>,
     unready: AtomicBool,
@@ -51,7 +64,7 @@ struct Series {
 }
 
 impl App {
-    pub(super) fn new(behaviour: Behaviour, health_paths: Vec<String>, seed: u64) -> Self {
+    pub(crate) fn new(behaviour: Behaviour, health_paths: Vec<String>, seed: u64) -> Self {
         Self {
             behaviour,
             health_paths,
@@ -62,7 +75,7 @@ impl App {
     }
 
     /// From now on the health paths answer 503.
-    pub(super) fn turn_unready(&self) {
+    pub(crate) fn turn_unready(&self) {
         self.unready.store(true, Ordering::Relaxed);
     }
 
@@ -100,30 +113,65 @@ impl App {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let path = request.uri().path();
+        match self.react(request.uri().path()) {
+            Reaction::Hangs => std::future::pending().await,
+            Reaction::Says(code, page) => text(code, page),
+            Reaction::Metrics(page) => {
+                let mut response = text(200, page);
+                let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                response
+            }
+            Reaction::Serves => {
+                let start = Instant::now();
+                if !self.behaviour.latency.is_zero() {
+                    tokio::time::sleep(self.behaviour.latency).await;
+                }
+                let code = self.draw();
+                self.count(code, request.method().as_str(), start.elapsed());
+                text(code, if code == 500 { "error\n" } else { "hello\n" })
+            }
+        }
+    }
+
+    /// What the program does with a request for `path`.
+    pub(crate) fn react(&self, path: &str) -> Reaction {
         if self.behaviour.hangs {
-            return std::future::pending().await;
+            return Reaction::Hangs;
         }
         if self.behaviour.grpc && path == grpc::PATH {
             let fails = self.behaviour.health_fails || self.unready.load(Ordering::Relaxed);
             return grpc::health(!fails);
         }
         if path == "/metrics" {
-            return self.metrics_page().await;
+            return match self.behaviour.metrics {
+                MetricsPage::Hang => Reaction::Hangs,
+                MetricsPage::Missing => Reaction::Says(404, "404 page not found\n"),
+                MetricsPage::Plain => Reaction::Metrics(self.plain_page()),
+                MetricsPage::OpenTelemetry => Reaction::Metrics(self.open_telemetry_page()),
+            };
         }
         if HEALTH.contains(&path) || self.health_paths.iter().any(|one| one == path) {
             let fails = self.behaviour.health_fails || self.unready.load(Ordering::Relaxed);
-            return if fails { text(503, "unhealthy\n") } else { text(200, "ok\n") };
+            return if fails { Reaction::Says(503, "unhealthy\n") } else { Reaction::Says(200, "ok\n") };
         }
-        let start = Instant::now();
-        if !self.behaviour.latency.is_zero() {
-            tokio::time::sleep(self.behaviour.latency).await;
-        }
+        Reaction::Serves
+    }
+
+    /// Throws the dice for one answer.
+    fn draw(&self) -> u16 {
         let share = self.behaviour.error_percent / 100.0;
-        let failed = share > 0.0 && lock(&self.random).random_bool(share);
-        let code = if failed { 500 } else { 200 };
-        self.count(code, request.method().as_str(), start.elapsed());
-        text(code, if failed { "error\n" } else { "hello\n" })
+        if share > 0.0 && lock(&self.random).random_bool(share) { 500 } else { 200 }
+    }
+
+    /// Answers so many requests at once, each after the time that the image takes.
+    pub(crate) fn serve(&self, requests: u64) {
+        if self.behaviour.hangs {
+            return;
+        }
+        for _ in 0..requests {
+            self.count(self.draw(), "GET", self.behaviour.latency);
+        }
     }
 
     fn count(&self, code: u16, method: &str, took: Duration) {
@@ -137,19 +185,6 @@ impl App {
                 *bucket += 1;
             }
         }
-    }
-
-    async fn metrics_page(&self) -> Response<Full<Bytes>> {
-        let page = match self.behaviour.metrics {
-            MetricsPage::Hang => return std::future::pending().await,
-            MetricsPage::Missing => return text(404, "404 page not found\n"),
-            MetricsPage::Plain => self.plain_page(),
-            MetricsPage::OpenTelemetry => self.open_telemetry_page(),
-        };
-        let mut response = text(200, page);
-        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response
     }
 
     fn plain_page(&self) -> String {

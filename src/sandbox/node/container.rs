@@ -14,7 +14,7 @@ use super::{
 
 /// Where a container is in its life.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum State {
+pub(crate) enum State {
     Waiting { reason: &'static str, message: String },
     Running { since: String },
     Ended(Ended),
@@ -22,16 +22,16 @@ pub(super) enum State {
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Ended {
-    pub(super) code: i64,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-    pub(super) started: String,
-    pub(super) finished: String,
+pub(crate) struct Ended {
+    pub(crate) code: i64,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) started: String,
+    pub(crate) finished: String,
 }
 
 impl State {
-    pub(super) fn waiting(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn waiting(reason: &'static str, message: impl Into<String>) -> Self {
         Self::Waiting { reason, message: message.into() }
     }
 
@@ -58,35 +58,35 @@ impl Ended {
 }
 
 /// A container.
-pub(super) struct Container {
-    pub(super) name: String,
-    pub(super) image: String,
-    pub(super) ports: Vec<u16>,
-    pub(super) startup: Option<Probe>,
-    pub(super) readiness: Option<Probe>,
-    pub(super) liveness: Option<Probe>,
-    pub(super) pre_stop: Option<Duration>,
+pub(crate) struct Container {
+    pub(crate) name: String,
+    pub(crate) image: String,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) startup: Option<Probe>,
+    pub(crate) readiness: Option<Probe>,
+    pub(crate) liveness: Option<Probe>,
+    pub(crate) pre_stop: Option<Duration>,
     /// Whether the last log line of a failed run becomes its message.
-    pub(super) tells_log: bool,
-    pub(super) pulled: Pulled,
-    pub(super) state: State,
-    pub(super) last: Option<Ended>,
-    pub(super) restarts: u32,
-    pub(super) started: bool,
-    pub(super) ready: bool,
+    pub(crate) tells_log: bool,
+    pub(crate) pulled: Pulled,
+    pub(crate) state: State,
+    pub(crate) last: Option<Ended>,
+    pub(crate) restarts: u32,
+    pub(crate) started: bool,
+    pub(crate) ready: bool,
     /// Counts runs, so that news of an earlier one is known as old.
-    pub(super) run: u64,
-    pub(super) ending: Ending,
+    pub(crate) run: u64,
+    pub(crate) ending: Ending,
     /// The servers of the last run, to be awaited before their ports are opened again.
-    pub(super) servers: TaskTracker,
-    pub(super) app: Option<Arc<App>>,
+    pub(crate) servers: TaskTracker,
+    pub(crate) app: Option<Arc<App>>,
     /// Requests that earlier runs answered.
-    pub(super) past: std::collections::BTreeMap<u16, u64>,
+    pub(crate) past: std::collections::BTreeMap<u16, u64>,
 }
 
 impl Container {
     /// Reads one container of a pod's spec.
-    pub(super) fn new(spec: &Value, pulled: Pulled) -> Self {
+    pub(crate) fn new(spec: &Value, pulled: Pulled) -> Self {
         let port = |name: &Value| resolve_port(spec, name);
         let probe = |name: &str| json::at(spec, &[name]).and_then(|probe| Probe::read(probe, port));
         Self {
@@ -118,7 +118,7 @@ impl Container {
     }
 
     /// The paths that its probes ask for.
-    pub(super) fn health_paths(&self) -> Vec<String> {
+    pub(crate) fn health_paths(&self) -> Vec<String> {
         [&self.startup, &self.readiness, &self.liveness]
             .into_iter()
             .flatten()
@@ -126,12 +126,12 @@ impl Container {
             .collect()
     }
 
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self.state, State::Running { .. })
     }
 
     /// Ends the run that is under way.
-    pub(super) fn end(&mut self, code: i64, reason: &'static str, message: &str, now: &str) {
+    pub(crate) fn end(&mut self, code: i64, reason: &'static str, message: &str, now: &str) {
         self.ending.kill.cancel();
         let State::Running { since } = &self.state else { return };
         let message = if self.tells_log && code != 0 { message } else { "" };
@@ -158,7 +158,7 @@ impl Container {
     }
 
     /// Its entry of `containerStatuses`.
-    pub(super) fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let id = self.pulled.image_id.clone().unwrap_or_default();
         // What was never pulled has no identity yet.
         let known = self.run > 0;

@@ -8,13 +8,13 @@
 //! out: writes to that server, and answers to whoever asks the pods.
 
 mod address;
-mod app;
+pub(crate) mod app;
 mod behaviour;
-mod container;
-mod pod;
-mod probe;
+pub(crate) mod container;
+pub(crate) mod pod;
+pub(crate) mod probe;
 mod registration;
-mod status;
+pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 

@@ -307,13 +307,7 @@ impl Pod {
             Box::pin(self.start(at)).await;
             return;
         }
-        let nominal = doubled(Duration::from_secs(10), container.restarts - 1, Duration::from_mins(5));
-        let message = format!(
-            "back-off {}s restarting failed container={} pod={name}",
-            nominal.as_secs(),
-            container.name
-        );
-        container.state = State::waiting("CrashLoopBackOff", message);
+        let nominal = back_off(container, &name);
         let wait = nominal.mul_f64(self.shared.back_off_scale);
         self.later(at, wait);
     }
@@ -380,8 +374,18 @@ impl Run {
     }
 }
 
+/// Lets a container wait before it starts again, longer each time, and returns how long.
+pub(crate) fn back_off(container: &mut Container, pod: &str) -> Duration {
+    let times = container.restarts.saturating_sub(1);
+    let nominal = doubled(Duration::from_secs(10), times, Duration::from_mins(5));
+    let message =
+        format!("back-off {}s restarting failed container={} pod={pod}", nominal.as_secs(), container.name);
+    container.state = State::waiting("CrashLoopBackOff", message);
+    nominal
+}
+
 /// A pull fails first with its error, then with the wait for the next one.
-fn pull_problem(before: &State, image: &str) -> (&'static str, String) {
+pub(crate) fn pull_problem(before: &State, image: &str) -> (&'static str, String) {
     match before {
         State::Waiting { reason: "ErrImagePull", .. } => {
             ("ImagePullBackOff", format!("Back-off pulling image \"{image}\": ErrImagePull: not found"))

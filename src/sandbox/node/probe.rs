@@ -32,18 +32,18 @@ enum Check {
 
 /// A probe with its times.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Probe {
+pub(crate) struct Probe {
     check: Check,
-    pub(super) initial_delay: Duration,
-    pub(super) period: Duration,
+    pub(crate) initial_delay: Duration,
+    pub(crate) period: Duration,
     timeout: Duration,
     successes: u32,
-    failures: u32,
+    pub(crate) failures: u32,
 }
 
 /// Which of a container's probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ProbeKind {
+pub(crate) enum ProbeKind {
     Startup,
     Readiness,
     Liveness,
@@ -51,7 +51,7 @@ pub(super) enum ProbeKind {
 
 impl Probe {
     /// Reads a probe; none if its port is not known.
-    pub(super) fn read(probe: &Value, port: impl Fn(&Value) -> Option<u16>) -> Option<Self> {
+    pub(crate) fn read(probe: &Value, port: impl Fn(&Value) -> Option<u16>) -> Option<Self> {
         let check = if let Some(http) = json::at(probe, &["httpGet"]) {
             let path = match json::text(http, &["path"]) {
                 "" => "/",
@@ -80,7 +80,7 @@ impl Probe {
     }
 
     /// The path that it asks for, without a query.
-    pub(super) fn path(&self) -> Option<&str> {
+    pub(crate) fn path(&self) -> Option<&str> {
         match &self.check {
             Check::Http { path, .. } => path.split('?').next(),
             Check::Tcp { .. } | Check::Grpc { .. } | Check::Nothing => None,

@@ -1,6 +1,6 @@
 //! A pod's status as a kubelet keeps it, and the pod's last steps.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::sandbox::json;
 
 /// The conditions of a pod, with the times of their last turns.
 #[derive(Debug, Default)]
-pub(super) struct Conditions(BTreeMap<&'static str, (Value, String)>);
+pub(crate) struct Conditions(BTreeMap<&'static str, (Value, String)>);
 
 impl Conditions {
     /// The conditions as they are `now`; what did not turn keeps its time.
@@ -43,7 +43,20 @@ fn state(holds: bool, reason: &str, message: &str) -> Value {
     }
 }
 
-impl Pod {
+/// What a status is made of.
+pub(crate) struct Facts<'a> {
+    pub(crate) containers: &'a [Container],
+    /// The node put the pod out.
+    pub(crate) put_out: bool,
+    pub(crate) node_ready: bool,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) host: Ipv4Addr,
+    pub(crate) started: &'a str,
+    pub(crate) generation: Option<i64>,
+    pub(crate) now: &'a str,
+}
+
+impl Facts<'_> {
     fn names(&self, chosen: impl Fn(&Container) -> bool) -> String {
         let names: Vec<&str> =
             self.containers.iter().filter(|one| chosen(one)).map(|one| one.name.as_str()).collect();
@@ -67,12 +80,12 @@ impl Pod {
         if self.containers.iter().any(never) { "Pending" } else { "Running" }
     }
 
-    fn status(&mut self) -> Value {
-        let now = self.shared.clock.now_text();
+    /// The status; what did not turn keeps its time in `conditions`.
+    pub(crate) fn status(&self, conditions: &mut Conditions) -> Value {
         let ready = !self.put_out && self.containers.iter().all(|one| one.ready);
         let unready = self.names(|one| !one.ready);
-        let (phase, over) = (self.phase(), matches!(self.phase(), "Succeeded"));
-        let reason = if over { "PodCompleted" } else { "ContainersNotReady" };
+        let phase = self.phase();
+        let reason = if phase == "Succeeded" { "PodCompleted" } else { "ContainersNotReady" };
         let mut current = vec![
             ("PodReadyToStartContainers", json!({"status": "True"})),
             ("Initialized", json!({"status": "True"})),
@@ -87,15 +100,15 @@ impl Pod {
                 json!({"status": "True", "reason": "TerminationByKubelet", "message": message}),
             ));
         }
-        let conditions = self.conditions.render(current, &now);
+        let conditions = conditions.render(current, self.now);
         let address = self.address.to_string();
-        let host = self.shared.address.to_string();
+        let host = self.host.to_string();
         let mut status = json!({
             "phase": phase, "conditions": conditions, "startTime": self.started,
             "hostIP": host, "hostIPs": [{"ip": host}], "podIP": address, "podIPs": [{"ip": address}],
             "containerStatuses": self.containers.iter().map(Container::status).collect::<Vec<_>>(),
         });
-        if let Some(generation) = json::int(&self.object, &["metadata", "generation"]) {
+        if let Some(generation) = self.generation {
             json::set(&mut status, &["observedGeneration"], generation);
         }
         if self.put_out {
@@ -103,6 +116,22 @@ impl Pod {
             json::set(&mut status, &["message"], "The node was low on resource: memory.");
         }
         status
+    }
+}
+
+impl Pod {
+    fn status(&mut self) -> Value {
+        let facts = Facts {
+            containers: &self.containers,
+            put_out: self.put_out,
+            node_ready: self.node_ready,
+            address: self.address,
+            host: self.shared.address,
+            started: &self.started,
+            generation: json::int(&self.object, &["metadata", "generation"]),
+            now: &self.shared.clock.now_text(),
+        };
+        facts.status(&mut self.conditions)
     }
 
     fn place(&self) -> (String, String) {

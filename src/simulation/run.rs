@@ -1,0 +1,190 @@
+//! Many seeds: played side by side, counted, and the first that breaks a property shrunk to what it takes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::SimulationError;
+use super::check::Violation;
+use super::heads::{ENVIRONMENT, Workshop};
+use super::plan::Plan;
+use super::play::{Played, play};
+
+/// Which seeds, and how.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The seeds.
+    pub seeds: Range<u64>,
+    /// Threads side by side, at least one; each plays its own seeds.
+    pub threads: usize,
+}
+
+/// What so many seeds came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Summary {
+    /// Seeds that were played.
+    pub seeds: u64,
+    /// Rollouts by outcome.
+    pub outcomes: BTreeMap<String, u64>,
+    /// What happened, by kind.
+    pub happened: BTreeMap<String, u64>,
+    /// Requests that met a fault.
+    pub refused: u64,
+    /// Passes of drivers.
+    pub passes: u64,
+    /// Accepted writes of daemons.
+    pub writes: u64,
+    /// Lives of daemons.
+    pub lives: u64,
+    /// Virtual seconds.
+    pub virtual_seconds: u64,
+}
+
+/// The shortest plan that was found to break a property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The seed that it comes from.
+    pub seed: u64,
+    /// The properties that it breaks.
+    pub violations: Vec<Violation>,
+    /// What happens in it, one line each.
+    pub plan: Vec<String>,
+    /// Everything that happened, line by line.
+    pub lines: Vec<String>,
+}
+
+impl Summary {
+    /// Returns the rollouts that ended.
+    pub fn rollouts(&self) -> u64 {
+        self.outcomes.values().sum()
+    }
+
+    /// Returns the virtual years.
+    #[allow(clippy::cast_precision_loss)] // For people.
+    pub fn years(&self) -> f64 {
+        self.virtual_seconds as f64 / (365.25 * 86_400.0)
+    }
+
+    fn add(&mut self, plan: &Plan, played: &Played) {
+        self.seeds += 1;
+        for (outcome, count) in &played.outcomes {
+            *self.outcomes.entry(outcome.clone()).or_default() += count;
+        }
+        for (_, action) in &plan.actions {
+            *self.happened.entry(action.kind().to_owned()).or_default() += 1;
+        }
+        self.refused += played.refused;
+        self.passes += played.passes;
+        self.writes += played.writes;
+        self.lives += played.lives;
+        self.virtual_seconds += played.time.as_secs();
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Violation { property, at, what } in &self.violations {
+            writeln!(f, "seed {} breaks {property} at {:.3} s: {what}", self.seed, at.as_secs_f64())?;
+        }
+        writeln!(f, "the shortest plan that was found to break it:")?;
+        self.plan.iter().try_for_each(|line| writeln!(f, "  {line}"))
+    }
+}
+
+/// Plays seeds until all are played or one breaks a property. `progress` is called after each with how many there were.
+pub fn run(
+    asked: &Asked,
+    progress: impl Fn(u64) + Sync,
+) -> Result<(Summary, Option<Failure>), SimulationError> {
+    let next = AtomicU64::new(asked.seeds.start);
+    let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
+    let all: Mutex<(Summary, Option<u64>, Option<SimulationError>)> = Mutex::default();
+    let work = || {
+        let workshop = Workshop::new(ENVIRONMENT)?;
+        while !stop.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= asked.seeds.end {
+                return Ok(());
+            }
+            let plan = Plan::of(seed);
+            let played = safely(&workshop, &plan, false)?;
+            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.0.add(&plan, &played);
+            if !played.violations.is_empty() {
+                stop.store(true, Ordering::Relaxed);
+                all.1 = Some(all.1.map_or(seed, |known| known.min(seed)));
+            }
+            drop(all);
+            progress(count.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..asked.threads.max(1) {
+            scope.spawn(|| {
+                if let Err(error) = work() {
+                    stop.store(true, Ordering::Relaxed);
+                    all.lock().unwrap_or_else(PoisonError::into_inner).2 = Some(error);
+                }
+            });
+        }
+    });
+    let (summary, broken, error) = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let failure = broken.map(shrunk).transpose()?.flatten();
+    Ok((summary, failure))
+}
+
+/// Plays one seed and keeps every line.
+pub fn one(seed: u64) -> Result<(Summary, Vec<String>, Option<Failure>), SimulationError> {
+    let plan = Plan::of(seed);
+    let played = safely(&Workshop::new(ENVIRONMENT)?, &plan, true)?;
+    let mut summary = Summary::default();
+    summary.add(&plan, &played);
+    let failure = if played.violations.is_empty() { None } else { shrunk(seed)? };
+    Ok((summary, played.lines, failure))
+}
+
+/// As [`play`], where a panic is a property that does not hold. On a thread of its own: the caller may be within a runtime.
+fn safely(workshop: &Arc<Workshop>, plan: &Plan, keep: bool) -> Result<Played, SimulationError> {
+    let played = std::thread::scope(|scope| scope.spawn(|| play(workshop, plan, keep)).join());
+    played.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().cloned();
+        let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let what = format!("a panic: {}", said.unwrap_or_default());
+        let violation = Violation { property: "panic", at: Duration::ZERO, what };
+        Ok(Played { violations: vec![violation], ..Played::default() })
+    })
+}
+
+/// Leaves out whatever the broken property does not need.
+fn shrunk(seed: u64) -> Result<Option<Failure>, SimulationError> {
+    let workshop = Workshop::new(ENVIRONMENT)?;
+    let mut plan = Plan::of(seed);
+    let property = safely(&workshop, &plan, false)?.violations.first().map(|violation| violation.property);
+    let Some(property) = property else { return Ok(None) };
+    let still = |plan: &Plan| -> Result<bool, SimulationError> {
+        let found = safely(&workshop, plan, false)?.violations;
+        Ok(found.first().is_some_and(|violation| violation.property == property))
+    };
+    let mut index = plan.actions.len();
+    while index > 1 {
+        index -= 1;
+        let less = plan.without(index);
+        if still(&less)? {
+            plan = less;
+        }
+    }
+    let played = safely(&workshop, &plan, true)?;
+    let mut lines: Vec<String> = vec![format!(
+        "{:?}, {} pods, {} requests/s, calm at {:?}",
+        plan.shape, plan.replicas, plan.rate, plan.calm
+    )];
+    lines.extend(plan.actions.iter().map(|(at, action)| format!("{:>6} s  {action:?}", at.as_secs())));
+    Ok(Some(Failure { seed, violations: played.violations, plan: lines, lines: played.lines }))
+}

@@ -1,0 +1,66 @@
+//! The bed itself: a quiet plan goes as it should, one seed twice gives one trace.
+
+use super::heads::{ENVIRONMENT, Shape, Workshop};
+use super::plan::{Action, Harm, Plan};
+use super::play::{Played, play};
+
+fn played(plan: &Plan) -> Played {
+    let played = play(&Workshop::new(ENVIRONMENT).unwrap(), plan, true).unwrap();
+    assert_eq!(played.violations, [], "{plan:?}\n{}", played.lines.join("\n"));
+    played
+}
+
+fn commit(tag: &str) -> Action {
+    Action::Commit { tag: tag.to_owned(), late: 0 }
+}
+
+#[test]
+fn a_good_version_and_a_bad_one() {
+    for shape in [Shape::canary(), Shape::plain()] {
+        let plan = Plan::quiet(1, shape, 3).then(120, commit("v1.good")).then(400, commit("v2.errors-40"));
+        let played = played(&plan);
+        assert_eq!(played.outcomes["Promoted"], 3, "{:?}", played.outcomes);
+        assert_eq!(played.outcomes["RolledBack"], 1, "{:?}", played.outcomes);
+    }
+}
+
+/// What is left of an evicted pod lies about until somebody tidies up.
+#[test]
+fn a_pod_that_was_put_out_hinders_no_promotion() {
+    for shape in [Shape::canary(), Shape::plain()] {
+        let plan =
+            Plan::quiet(2, shape, 3).then(60, Action::Harm(Harm::PutOut, 0)).then(120, commit("v1.good"));
+        assert_eq!(played(&plan).outcomes["Promoted"], 3);
+    }
+}
+
+/// The candidate is removed once, and not made again while stable's pods are on their way.
+#[test]
+fn a_way_back_to_a_stable_that_is_not_ready_comes_to_rest() {
+    let lost = Action::NodeLost { seconds: 60 };
+    let plan = Plan::quiet(3, Shape::canary(), 3).then(120, commit("v1.crash")).then(124, lost);
+    let played = played(&plan);
+    let made = played.lines.iter().filter(|line| line.contains("idpd/1 deleted Deployment/web-canary"));
+    assert_eq!((played.outcomes["RolledBack"], made.count()), (1, 2), "the good one's is removed as well");
+}
+
+/// One seed twice gives one trace.
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in [3, 4] {
+        let [one, two] = [(); 2].map(|()| super::one(seed).unwrap());
+        for (number, (one, two)) in one.1.iter().zip(&two.1).enumerate() {
+            assert_eq!(one, two, "line {number} of seed {seed}");
+        }
+        assert_eq!(one.0, two.0, "seed {seed}");
+    }
+}
+
+/// Few, since an unoptimised pass takes ten times as long; `.ci/run` plays ten thousand in release.
+#[test]
+fn every_property_holds_over_some_seeds() {
+    let (_, failure) = super::run(&super::Asked { seeds: 0..16, threads: 2 }, |_| {}).unwrap();
+    if let Some(failure) = failure {
+        panic!("{failure}");
+    }
+}
