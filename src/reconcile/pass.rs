@@ -150,6 +150,9 @@ impl Driver {
         if applied? || written {
             self.queue.soon(release);
         }
+        // An earlier pass takes the place of a later one in the queue, so each says again when to trim.
+        let trim = memory.acknowledged.and_then(|(_, since)| since.checked_add(TRIM_AFTER).ok());
+        let due = due.into_iter().chain(trim).min();
         Ok(due.map_or(Next::Event, |at| Next::At(self.clock.instant(at))))
     }
 
