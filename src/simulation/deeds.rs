@@ -203,7 +203,7 @@ impl Bed {
     fn command(&mut self, verb: Asked) {
         self.commands += 1;
         let at = self.server.clock().now();
-        let command = Command { verb, who: "ann".to_owned(), why: String::new(), at };
+        let command = Command::new(verb, "ann", "", at);
         let id = format!("c{}", self.commands);
         self.patch_release(&json!({"spec": {"commands": {id: command}}}));
     }

@@ -101,7 +101,7 @@ fn a_way_back_cut_at_a_sample_of_its_writes() {
     matrix("v1.crash", 1, 5);
 }
 
-/// `cargo test --release --lib -- --ignored crash_matrix`
+/// `cargo test --release --lib -- --ignored the_whole_crash_matrix`
 #[test]
 #[ignore = "the whole matrix takes minutes without optimisation; .ci/run asks for it in release"]
 fn the_whole_crash_matrix() {

@@ -1,7 +1,7 @@
 //! Simulation: the same driver on the same API server, with everything that can go wrong, in virtual time.
 //!
 //! What it does: draws from a seed what happens to one release (commits, commands, faults), plays it on a paused runtime, and holds the
-//! design's properties over everything that was written ([`check`] says which). What comes in: seeds, or a declaration. What goes out: a
+//! design's properties over everything that was written ([`check`] says which). In: seeds, or a declaration. Out: a
 //! summary, or the shortest plan that still breaks a property, to be played again line by line; for a declaration, the story of its
 //! rollout. May use: every room but the edge.
 //!

@@ -305,6 +305,7 @@ fn passes(app: &App, path: Option<&str>) -> bool {
     match app.react(path) {
         Reaction::Hangs => false,
         Reaction::Says(code, _) => code < 400,
+        Reaction::Grpc(serving) => serving,
         Reaction::Metrics(_) | Reaction::Serves => true,
     }
 }

@@ -138,7 +138,8 @@ impl Street {
         let app = state.programs.get(&ip).and_then(|one| one.app.clone())?;
         drop(state);
         match (app.react(path), haze) {
-            (Reaction::Hangs, _) => None,
+            // Nothing here speaks HTTP/2.
+            (Reaction::Hangs | Reaction::Grpc(_), _) => None,
             (Reaction::Metrics(_), Haze::NoMetrics) => Some((500, "overloaded\n".to_owned())),
             (Reaction::Metrics(_), Haze::Absurd) => {
                 let page = "# TYPE http_requests_total counter\nhttp_requests_total{code=\"200\"} -7\nhttp_requests_total{code=\"500\"} NaN\n";

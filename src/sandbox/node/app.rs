@@ -40,6 +40,8 @@ pub(crate) enum Reaction {
     Hangs,
     /// A page of its own.
     Says(u16, &'static str),
+    /// The answer to a check over gRPC: whether it serves.
+    Grpc(bool),
     /// The page of its counters.
     Metrics(String),
     /// It serves, as its image does, and counts.
@@ -116,6 +118,7 @@ impl App {
         match self.react(request.uri().path()) {
             Reaction::Hangs => std::future::pending().await,
             Reaction::Says(code, page) => text(code, page),
+            Reaction::Grpc(serving) => grpc::health(serving),
             Reaction::Metrics(page) => {
                 let mut response = text(200, page);
                 let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -141,7 +144,7 @@ impl App {
         }
         if self.behaviour.grpc && path == grpc::PATH {
             let fails = self.behaviour.health_fails || self.unready.load(Ordering::Relaxed);
-            return grpc::health(!fails);
+            return Reaction::Grpc(!fails);
         }
         if path == "/metrics" {
             return match self.behaviour.metrics {

@@ -9,6 +9,8 @@
 
 mod end;
 mod records;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use std::collections::{BTreeMap, VecDeque};
