@@ -95,10 +95,15 @@ async fn run_routes<const META: bool>(client: Client, view: &View, watched: Watc
                 tracing::warn!(kind = watched.name(), %error, "routes may not be read: none are used");
             }
         }
-        view.watches().heard(watched);
-        view.watches().done(watched);
+        missing(view, watched);
         tokio::time::sleep(MISSING).await;
     }
+}
+
+/// The server has nothing of a kind that it need not have: that is an answer too.
+fn missing(view: &View, watched: Watched) {
+    view.watches().heard(watched);
+    view.watches().done(watched);
 }
 
 /// Why a watch is not begun anew.
@@ -167,12 +172,15 @@ pub enum Said {
     Changed(Value),
     /// An object as it last was.
     Gone(Value),
+    /// The server does not know the kind.
+    Missing,
 }
 
 /// Feeds the view as a watch does.
 pub(super) fn tell(view: &View, watched: Watched, said: Said) {
     let resource = watched.resource();
     let event = match said {
+        Said::Missing => return missing(view, watched),
         Said::Begin => Event::Init,
         Said::Listed(value) => Event::InitApply(Raw::<false>::new(value)),
         Said::Done => Event::InitDone,

@@ -243,17 +243,12 @@ async fn heads(driver: Arc<Driver>, mut reports: mpsc::Receiver<SourceReport>, c
             metrics.failed(&report.source);
         }
         driver.sources.looked(&report);
-        let mut due = Vec::new();
-        for (release, update) in report.heads.releases {
-            if let HeadUpdate::Keep { reason } = &update {
+        for (release, update) in &report.heads.releases {
+            if let HeadUpdate::Keep { reason } = update {
                 tracing::warn!(%release, source = %report.source, %reason, "the last good declaration is kept");
             }
-            due.extend(driver.heard(&report.source, &release, update).await);
         }
-        // All of a commit is known before the first pass looks at what it comes after.
-        for release in &due {
-            driver.queue.soon(release);
-        }
+        driver.heard(&report.source, report.heads.releases).await;
         if report.status_changed {
             for problem in &report.heads.problems {
                 tracing::warn!(source = %report.source, path = problem.path, problem = problem.message, "a source has a problem");

@@ -66,21 +66,24 @@ impl Parts {
 }
 
 impl Driver {
-    /// Takes over what a source says of a release; returns the releases that a pass has to look at.
+    /// Takes over what a source says of its releases, all of it before the first pass looks at what it comes after.
     pub async fn heard(
         &self,
         source: &SourceName,
-        release: &ReleaseKey,
-        update: HeadUpdate,
-    ) -> Vec<ReleaseKey> {
-        let memory = self.memories.of(release);
-        let mut memory = memory.lock().await;
+        heads: impl IntoIterator<Item = (ReleaseKey, HeadUpdate)>,
+    ) {
         let mut due = Vec::new();
-        if memory.note_head(source, update) {
-            due.push(release.clone());
+        for (release, update) in heads {
+            let memory = self.memories.of(&release);
+            let mut memory = memory.lock().await;
+            if memory.note_head(source, update) {
+                due.push(release.clone());
+            }
+            due.extend(self.standings.note_head(&release, &memory.head()));
         }
-        due.extend(self.standings.note_head(release, &memory.head()));
-        due
+        for release in &due {
+            self.queue.soon(release);
+        }
     }
 
     /// Notes what the broker acknowledged; it is trimmed with the next write of the record, or by a pass of its own.

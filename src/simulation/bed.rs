@@ -171,6 +171,9 @@ impl Bed {
         self.release = desired.release.clone();
         self.checker = Checker::new(&self.release);
         self.checker.begins_at(self.server.version());
+        for daemon in &self.daemons {
+            self.checker.began(daemon.number, self.begun.elapsed());
+        }
         self.declared = Some(desired.clone());
     }
 
@@ -217,9 +220,7 @@ impl Bed {
                 (Arc::clone(&daemon.driver), self.source.clone(), self.heads.clone());
             let bell = Arc::clone(&self.bell);
             tokio::spawn(async move {
-                for (release, update) in heads {
-                    driver.heard(&source, &release, update).await;
-                }
+                driver.heard(&source, heads).await;
                 bell.notify_one();
             });
         }

@@ -58,6 +58,8 @@ pub(super) struct Feed {
     core: Arc<Core>,
     cursor: u64,
     kinds: Vec<Kind>,
+    /// What the server does not know, until it is said.
+    missing: Vec<Watched>,
     random: StdRng,
     /// The pods as they were shown last.
     shown: BTreeMap<Place, Arc<Value>>,
@@ -66,20 +68,24 @@ pub(super) struct Feed {
 impl Feed {
     /// Lists everything first.
     pub(super) fn new(core: &Arc<Core>, random: StdRng) -> Self {
-        let mut kinds = Vec::new();
+        let (mut kinds, mut missing) = (Vec::new(), Vec::new());
         {
             let store = core.store();
             for watched in Watched::ALL {
                 let resource = watched.resource();
                 let selector = LabelSelector::parse(&watched.selector().unwrap_or_default());
                 let spec = store.kind(&resource.group, &resource.version, &resource.plural);
-                let (Ok(selector), Some(spec)) = (selector, spec) else { continue };
+                let (Ok(selector), Some(spec)) = (selector, spec) else {
+                    missing.push(watched);
+                    continue;
+                };
                 let (waiting, told) = (VecDeque::new(), VecDeque::new());
                 kinds.push(Kind { watched, spec, selector, waiting, told, weather: None });
             }
         }
         let cursor = core.store().version();
-        let mut feed = Self { core: Arc::clone(core), cursor, kinds, random, shown: BTreeMap::new() };
+        let (core, shown) = (Arc::clone(core), BTreeMap::new());
+        let mut feed = Self { core, cursor, kinds, missing, random, shown };
         for at in 0..feed.kinds.len() {
             feed.list(at);
         }
@@ -113,6 +119,9 @@ impl Feed {
     /// Takes up what changed, and shows what is due.
     pub(super) fn settle(&mut self, cluster: &Cluster) {
         let now = Instant::now();
+        for watched in std::mem::take(&mut self.missing) {
+            cluster.tell(watched, Said::Missing);
+        }
         self.collect(now);
         for at in 0..self.kinds.len() {
             let over = self.kinds.get(at).and_then(|kind| kind.weather).filter(|(_, until)| *until <= now);

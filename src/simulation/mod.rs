@@ -58,6 +58,9 @@ pub enum SimulationError {
     /// A part is not there.
     #[error("{0} is missing: this is a mistake of the simulation itself")]
     Missing(&'static str),
+    /// What is rehearsed breaks a property of the daemon: a bug of ours.
+    #[error("the rehearsal broke {0}: please report this with the declaration")]
+    Broken(String),
 }
 
 impl SimulationError {

@@ -124,6 +124,10 @@ async fn until_over(bed: &mut Bed, longest: Duration) -> Result<Option<Outcome>,
     let begun = Instant::now();
     while begun.elapsed() < longest {
         bed.run(Instant::now() + LOOK).await?;
+        if let Some(violation) = bed.checker.violations.first() {
+            let broken = format!("{} at {:?}: {}", violation.property, violation.at, violation.what);
+            return Err(SimulationError::Broken(broken));
+        }
         let record = bed.checker.record.as_ref().filter(|record| record.rollout.is_none());
         let newest = record.and_then(|record| record.history.get(&record.rollouts));
         if let Some(ended) = newest.filter(|_| record.is_some_and(|record| record.rollouts >= bed.commits)) {
