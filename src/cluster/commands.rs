@@ -18,7 +18,7 @@ pub fn new_id() -> String {
     hex::encode(bytes)
 }
 
-/// The merge patch that adds one command and takes out answered ones, the oldest, so that [`KEPT`] stay: a `spec` has room for few.
+/// The merge patch that adds one command and takes out answered ones, the oldest, so that twenty stay: a `spec` has room for few.
 pub fn patch(id: &str, command: &Command, object: &Value) -> Value {
     let mut commands = Map::new();
     let answers = object.pointer("/status/commands").and_then(Value::as_object);

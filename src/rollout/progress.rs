@@ -114,7 +114,7 @@ impl Machine<'_> {
         let samples = self.input.samples;
         let Some(rollout) = self.record.rollout.as_mut() else { return false };
         let health = rollout.policy.health.clone();
-        let blind = people::on_unknown(rollout) == OnUnknown::Continue;
+        let goes_on = people::on_unknown(rollout) == OnUnknown::Continue;
         let stage = &mut rollout.stage;
         let tallies =
             samples.filter(|samples| samples.rollout == rollout.number && samples.stage == stage.number);
@@ -134,8 +134,9 @@ impl Machine<'_> {
         // A longer gap between two looks is a blind spell.
         let most = blind_after(&health).max(health.interval * 2);
         // Where the team goes on without what cannot be measured, time counts without it too.
-        let seen_to = if blind { now } else { seen_to };
         let known = evaluation.fresh && evaluation.unknown().is_none();
+        let blind = !known && goes_on;
+        let seen_to = if blind { now } else { seen_to };
         let passing = !evaluation.pending && (known || blind);
         if passing {
             let from =

@@ -103,7 +103,7 @@ fn a_way_back_cut_at_a_sample_of_its_writes() {
 
 /// `cargo test --release --lib -- --ignored the_whole_crash_matrix`
 #[test]
-#[ignore = "the whole matrix takes minutes without optimisation; .ci/run asks for it in release"]
+#[ignore = "the whole matrix takes minutes without optimisation: ask for it in release"]
 fn the_whole_crash_matrix() {
     matrix("v1.good", 1, 1);
     matrix("v1.crash", 1, 1);

@@ -1,7 +1,7 @@
 //! Simulation: the same driver on the same API server, with everything that can go wrong, in virtual time.
 //!
 //! What it does: draws from a seed what happens to one release (commits, commands, faults), plays it on a paused runtime, and holds the
-//! design's properties over everything that was written ([`check`] says which). In: seeds, or a declaration. Out: a
+//! design's properties over everything that was written (`check` says which). In: seeds, or a declaration. Out: a
 //! summary, or the shortest plan that still breaks a property, to be played again line by line; for a declaration, the story of its
 //! rollout. May use: every room but the edge.
 //!
@@ -10,8 +10,8 @@
 //! - genuine: the driver, the rooms under it, the API server with its field ownership and conflicts, the controllers of Deployments and
 //!   ReplicaSets, the parsing and rendering of declarations, the loops that measure and that resolve images, down to one connection and
 //!   one question to a registry
-//! - simulated: a node ([`node`]), connections to its pods ([`wire`]) and the load that they get ([`street`]), a registry ([`images`]),
-//!   what watches deliver and when ([`feed`]), a broker ([`broker`]), leadership (each life of the daemon is an epoch), Git (a head is
+//! - simulated: a node (`node`), connections to its pods (`wire`) and the load that they get (`street`), a registry (`images`),
+//!   what watches deliver and when (`feed`), a broker (`broker`), leadership (each life of the daemon is an epoch), Git (a head is
 //!   the text of a declaration, read and rendered)
 
 mod bed;

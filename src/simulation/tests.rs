@@ -56,7 +56,7 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-/// Few, since an unoptimised pass takes ten times as long; `.ci/run` plays ten thousand in release.
+/// Few, since an unoptimised pass takes ten times as long; `idp simulate` plays as many as are asked for.
 #[test]
 fn every_property_holds_over_some_seeds() {
     let (_, failure) = super::run(&super::Asked { seeds: 0..16, threads: 2 }, |_| {}).unwrap();
