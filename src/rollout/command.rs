@@ -98,11 +98,13 @@ impl Machine<'_> {
         if rollout.people.promoted_fully.is_some() || (rollout.people.promoted.is_some() && !command.full) {
             return Err(format!("rollout {number} waits for no pause {place} already"));
         }
-        let later = rollout.policy.steps.iter().skip(rollout.step as usize + 1);
-        let asks = later.zip(rollout.step + 2..).find(|(step, _)| step.approve.is_some());
+        // The approvals of the running step still stand; before the start none runs.
+        let begun = if rollout.phase == Phase::Preparing { 0 } else { rollout.step as usize + 1 };
+        let mut later = (1..).zip(&rollout.policy.steps).skip(begun);
+        let asks = later.find(|(_, step)| step.approve.is_some());
         let message = match (command.full, rollout.phase) {
             (true, _) => {
-                if let Some((_, step)) = asks {
+                if let Some((step, _)) = asks {
                     return Err(format!("step {step} asks for an approval: promote it step by step"));
                 }
                 format!("rollout {number} goes to 100 % without a further pause, unless a gate fails")

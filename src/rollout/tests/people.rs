@@ -251,6 +251,17 @@ fn full_promotion_steps_over_no_approval() {
     let full = Command { full: true, ..ask(&world, Verb::Promote) };
     let (yes, why) = say(&mut world, full);
     assert!(!yes && why == "step 2 asks for an approval: promote it step by step", "{why}");
+
+    let mut steps = timed();
+    steps[0].approve = Some(approval(1));
+    let mut world = stable();
+    world.merge("v2", Strategy::Canary, Behaviour::Healthy);
+    world.desired_mut().policy.steps = steps;
+    world.desired_mut().policy.order.approval = Some(approval(1));
+    assert!(world.until(60, |world| message(world).starts_with("waiting for 1 of 1")), "{}", message(&world));
+    let full = Command { full: true, ..ask(&world, Verb::Promote) };
+    let (yes, why) = say(&mut world, full);
+    assert!(!yes && why == "step 1 asks for an approval: promote it step by step", "{why}");
 }
 
 #[test]
