@@ -1,7 +1,8 @@
-//! What the test of the error rate does to healthy and to bad candidates, counted over simulated rollouts: the table of
+//! What the test of the error rate from a stage's begin does to healthy and to bad candidates, counted over simulated rollouts: the table of
 //! `docs/statistics.md`. Seeded, so every run prints the same.
 
 use idp::model::samples::Tally;
+use idp::rollout::gates::FROM_BEGIN;
 use idp::rollout::statistics::{both_exceed, exceeds};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -106,7 +107,7 @@ impl Cell {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let count = |of: f64| of.round() as u64;
         let candidate = Tally { requests: count(requests.floor()).max(errors), errors };
-        if exceeds(candidate, limit) != Some(true) {
+        if exceeds(candidate, limit, FROM_BEGIN) != Some(true) {
             return false;
         }
         let theirs = requests * 9.0;

@@ -22,7 +22,7 @@
 //! Ramdas, "Time-uniform central limit theory and asymptotic confidence sequences", 2024). Ranks know no unit and no outlier. τ = 0.1 is a
 //! candidate whose request takes longer than stable's in 60 of 100 pairs.
 
-use super::statistics::{ALPHA, exceeds_at};
+use super::statistics::{self, ALPHA};
 use crate::model::histogram::Histogram;
 use crate::model::samples::Tally;
 
@@ -55,10 +55,10 @@ pub fn above_limit(histogram: &Histogram, limit: f64) -> Option<Tally> {
     bound_at(histogram, limit).map(|index| slow(histogram, index))
 }
 
-/// Tells whether more than a share 1 − `quantile` of requests takes longer than `limit` seconds; `alpha` as in [`exceeds_at`].
+/// Tells whether more than a share 1 − `quantile` of requests takes longer than `limit` seconds; `alpha` as in [`statistics::exceeds`].
 pub fn exceeds_limit(histogram: &Histogram, quantile: f64, limit: f64, alpha: f64) -> Against {
     let allowed = 1.0 - quantile;
-    let exceeds = |tally| exceeds_at(tally, allowed, alpha) == Some(true);
+    let exceeds = |tally| statistics::exceeds(tally, allowed, alpha) == Some(true);
     if let Some(tally) = above_limit(histogram, limit) {
         return if exceeds(tally) { Against::Above } else { Against::NotShown };
     }
@@ -81,12 +81,14 @@ pub fn exceeds_stable(
     let within = |index: usize| {
         let Tally { requests, errors } = slow(stable, index);
         // "Fewer than 1 % are slower" is "more than 99 % are not".
-        exceeds_at(Tally { requests, errors: requests - errors }, quantile, alpha) == Some(true)
+        statistics::exceeds(Tally { requests, errors: requests - errors }, quantile, alpha) == Some(true)
     };
     let known = (0..stable.bounds.len()).find(|index| within(*index))?;
     let limit = stable.bounds.get(known)? * times;
     let against = match bound_at(candidate, limit) {
-        Some(index) if exceeds_at(slow(candidate, index), allowed, alpha) == Some(true) => Against::Above,
+        Some(index) if statistics::exceeds(slow(candidate, index), allowed, alpha) == Some(true) => {
+            Against::Above
+        }
         Some(_) => Against::NotShown,
         None => exceeds_limit(candidate, quantile, limit, alpha),
     };

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use declared::Bench;
 pub use traffic::{Traffics, traffic};
-pub use turn::begin_anew;
+pub use turn::{FROM_BEGIN, begin_anew};
 
 use crate::model::gate::DeclaredGate;
 use crate::model::observed::PodView;

@@ -6,6 +6,7 @@ use super::*;
 use crate::model::histogram::Histogram;
 use crate::model::policy::{Longest, Quantile, Strategy};
 use crate::model::samples::{Latencies, Latency, Traffic, TrafficSource};
+use crate::rollout::statistics;
 use crate::rollout::tests::world::policy;
 
 fn at(second: i64) -> Timestamp {
@@ -203,4 +204,25 @@ fn a_candidate_that_turns_bad_fails_although_all_of_the_stage_is_within_the_limi
         .evaluate();
         assert_eq!(found.verdicts["error_rate"].to_string(), sentence);
     }
+}
+
+/// Between the chance to be wrong of all tests of the error rate together and that of the one from the begin there are counts that
+/// only the former would call proven: the gate does not fail on them, so the end of the step must not take them for enough either.
+#[test]
+fn a_rate_above_the_limit_that_the_gate_does_not_fail_is_no_reason_to_go_on() {
+    let limit = 0.01;
+    let mut policy = policy(Strategy::Canary);
+    policy.rollback.max_error_rate = Some(limit);
+    policy.rollback.min_requests = 100;
+    let tallies = (100..4_000_u64).flat_map(|requests| {
+        (1..40).map(move |errors| Tally { requests, errors }).filter(move |_| requests % 7 == 0)
+    });
+    let above = |tally: &Tally, alpha| statistics::exceeds(*tally, limit, alpha) == Some(true);
+    let between = tallies.filter(|tally| above(tally, statistics::ALPHA) && !above(tally, FROM_BEGIN));
+    let mut seen = 0;
+    for tally in between {
+        assert!(matches!(traffic(&policy, tally), Traffics::Undecided(_)), "{tally:?}");
+        seen += 1;
+    }
+    assert!(seen > 10, "{seen}");
 }

@@ -33,7 +33,7 @@ impl Stage<'_> {
             provider: Some(provider),
             ..rate_numbers(mine, limit, elapsed(self.begun(), self.now))
         };
-        let Some(exceeded) = statistics::exceeds_at(mine, limit, turn::FROM_BEGIN) else {
+        let Some(exceeded) = statistics::exceeds(mine, limit, turn::FROM_BEGIN) else {
             return Some(
                 Verdict::unknown(Gate::ErrorRate, "absurd numbers: more errors than requests").with(numbers),
             );
@@ -60,7 +60,7 @@ impl Stage<'_> {
 
     /// The verdict of a candidate over the limit: its own fault, or an outage that hits both.
     fn over(mine: Tally, theirs: Tally, limit: f64, reason: &str) -> Verdict {
-        if statistics::both_over(mine, theirs, limit) == Some(true) {
+        if statistics::both_exceed(mine, theirs, limit) == Some(true) {
             let reason = "stable fails too many requests as well: an outage that hits both says nothing of the candidate";
             return Verdict::unknown(Gate::ErrorRate, reason);
         }
@@ -103,7 +103,7 @@ pub fn traffic(policy: &Policy, seen: Tally) -> Traffics {
     let Some(limit) = rollback.max_error_rate else { return Traffics::Enough };
     let numbers = rate_numbers(seen, limit, Duration::ZERO);
     if seen.requests >= rollback.min_requests {
-        let chance = statistics::exceeds(seen, limit) == Some(false);
+        let chance = statistics::exceeds(seen, limit, turn::FROM_BEGIN) == Some(false);
         return if chance && numbers.value.is_some_and(|rate| rate > limit) {
             let reason = "above the limit, which may still be chance: it waits for more requests";
             Traffics::Undecided(Verdict::unknown(Gate::ErrorRate, reason).with(numbers))

@@ -1,7 +1,7 @@
 //! A candidate that was well for a while and turns bad. What it answered well before outweighs for long what it fails now, so the test of
 //! the error rate is begun anew at each look.
 //!
-//! **Derivation.** Each beginning is a stopping time, and from it on the evidence of [`statistics::exceeds_at`] is a martingale that
+//! **Derivation.** Each beginning is a stopping time, and from it on the evidence of [`statistics::exceeds`] is a martingale that
 //! begins at 1, whatever was before. The k-th beginning is asked with α · s / (k (k + 1)), which sums to α · s over all of them, and the
 //! test from the stage's begin with α · (1 − s): some of them is ever wrong with a probability of at most α (the union bound), however
 //! long the stage. Beginnings may be forgotten, which only takes chances to be wrong away: a handful of the newest is kept, and of
@@ -24,7 +24,7 @@ const NEWEST: u32 = 4;
 const APART: Duration = Duration::from_millis(500);
 
 /// The chance to be wrong of the test from the stage's begin.
-pub(super) const FROM_BEGIN: f64 = ALPHA * (1.0 - SHARE);
+pub const FROM_BEGIN: f64 = ALPHA * (1.0 - SHARE);
 
 fn alpha(number: u32) -> f64 {
     let number = f64::from(number);
@@ -56,7 +56,7 @@ impl Stage<'_> {
     ) -> Option<(Tally, Tally, Timestamp)> {
         self.state.begun_anew.iter().rev().find_map(|mark| {
             let part = mine.since(mark.candidate);
-            let over = statistics::exceeds_at(part, limit, alpha(mark.number)) == Some(true);
+            let over = statistics::exceeds(part, limit, alpha(mark.number)) == Some(true);
             over.then(|| (part, theirs.since(mark.stable), mark.at))
         })
     }
@@ -106,7 +106,7 @@ mod tests {
             total.errors += (0..a_second).filter(|_| random.random_bool(rate)).count() as u64;
             second += 1;
             let found = stage.begun_anew.iter().rev().any(|mark| {
-                statistics::exceeds_at(total.since(mark.candidate), limit, alpha(mark.number)) == Some(true)
+                statistics::exceeds(total.since(mark.candidate), limit, alpha(mark.number)) == Some(true)
             });
             if found {
                 return samples;
@@ -138,8 +138,7 @@ mod tests {
                 total.requests += 20;
                 total.errors += (0..20).filter(|_| random.random_bool(0.01)).count() as u64;
                 let over = stage.begun_anew.iter().any(|mark| {
-                    statistics::exceeds_at(total.since(mark.candidate), 0.01, alpha(mark.number))
-                        == Some(true)
+                    statistics::exceeds(total.since(mark.candidate), 0.01, alpha(mark.number)) == Some(true)
                 });
                 begin_anew(&mut stage, total, Tally::default(), at(second));
                 over
