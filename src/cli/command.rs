@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use super::connect::Scope;
 use super::fleet::ReleaseView;
-use super::output::{Tone, clean, cut, paint};
+use super::output::{Tone, clean, paint};
 use super::{CliError, Exit, Output, connect};
 use crate::cluster::commands;
-use crate::model::command::{Command, CommandResult, Verb, WHY};
+use crate::model::command::{Command, CommandResult, Verb};
 
 /// How long the daemon may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,9 +70,8 @@ pub async fn give(scope: &Scope, asked: &str, ask: &Ask, patience: Duration) -> 
     let Ask { verb, full, to, .. } = *ask;
     // What the person looks at now: if another rollout runs by the time it is answered, it was not meant.
     let running = view.record().and_then(|record| record.rollout.as_ref()).map(|rollout| rollout.number);
-    let rollout = running.filter(|_| !matches!(verb, Verb::Retry | Verb::Undo));
-    let why = cut(&clean(&ask.why), WHY);
-    let command = Command { rollout, full, to, ..Command::new(verb, who, why, super::now()) };
+    let rollout = running.filter(|_| verb.is_of_rollout());
+    let command = Command { rollout, full, to, ..Command::new(verb, who, &ask.why, super::now()) };
     write(&scope.client, &view, &id, &command).await?;
     let answer = async {
         loop {

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::text::{clean, cut};
+
 /// Commands that may stand in a `spec` at one time.
 pub const STANDING: usize = 64;
 
@@ -43,6 +45,11 @@ impl Verb {
         }
     }
 
+    /// Tells whether the verb is about the rollout that runs: `retry` and `undo` are about versions, whatever runs by then.
+    pub fn is_of_rollout(self) -> bool {
+        !matches!(self, Self::Retry | Self::Undo)
+    }
+
     /// Every verb.
     pub const ALL: [Self; 7] =
         [Self::Abort, Self::Retry, Self::Promote, Self::Pause, Self::Resume, Self::Undo, Self::Approve];
@@ -73,9 +80,10 @@ pub struct Command {
 }
 
 impl Command {
-    /// Makes a command without conditions.
-    pub fn new(verb: Verb, who: impl Into<String>, why: impl Into<String>, at: Timestamp) -> Self {
-        Self { verb, who: who.into(), why: why.into(), at, rollout: None, full: false, to: None }
+    /// Makes a command without conditions; of `why` a line of [`WHY`] characters is kept.
+    pub fn new(verb: Verb, who: impl Into<String>, why: &str, at: Timestamp) -> Self {
+        let why = cut(&clean(why), WHY);
+        Self { verb, who: who.into(), why, at, rollout: None, full: false, to: None }
     }
 
     /// Writes who and why for a sentence: `ann: the pager`.

@@ -22,6 +22,7 @@ pub mod rollout;
 pub mod samples;
 pub mod standing;
 pub mod suspension;
+pub mod text;
 pub mod traffic;
 pub mod transition;
 pub mod verdict;

@@ -11,7 +11,7 @@ use crate::cluster::access::{self, Caller};
 use crate::cluster::commands;
 use crate::cluster::error::ApiError;
 use crate::http::releases::{Ask, Denied, Order, Releases};
-use crate::model::command::{Command, Verb, WHY};
+use crate::model::command::Command;
 use crate::model::name::ReleaseKey;
 
 /// Questions under way at one time: each costs the API server up to four calls.
@@ -73,10 +73,9 @@ async fn give(
     order: Order,
 ) -> Result<Option<Value>, ApiError> {
     let Order { verb, why, rollout, full, to } = order;
-    let why: String = why.chars().filter(|c| !c.is_control()).take(WHY).collect();
-    let rollout = rollout.filter(|_| !matches!(verb, Verb::Retry | Verb::Undo));
+    let rollout = rollout.filter(|_| verb.is_of_rollout());
     let command =
-        Command { rollout, full, to, ..Command::new(verb, caller.name.clone(), why, driver.clock.now()) };
+        Command { rollout, full, to, ..Command::new(verb, caller.name.clone(), &why, driver.clock.now()) };
     let id = commands::new_id();
     let name = release.service.as_str();
     let given = commands::give(driver.cluster.calls(), namespace, name, &id, &command).await?;
