@@ -13,23 +13,15 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::{
-    Client,
-    api::Api,
-    runtime::{
-        WatchStreamExt as _,
-        watcher::{self, Event, watcher},
-    },
-};
+use kube::{Client, api::Api, runtime::watcher};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{api::LabelSelector, http::get, json};
+use super::{api::LabelSelector, follow::follow, http::get, json};
 
 /// What load there is.
 #[derive(Debug, Clone)]
@@ -226,26 +218,11 @@ fn spawn_watch<K>(
 {
     let (view, token) = (view.clone(), token.clone());
     tasks.spawn(async move {
-        let mut events = watcher(api, config).default_backoff().boxed();
-        let follow = async {
-            loop {
-                let (object, gone) = match events.try_next().await {
-                    Ok(Some(Event::Apply(object) | Event::InitApply(object))) => (object, false),
-                    Ok(Some(Event::Delete(object))) => (object, true),
-                    Ok(None) => return,
-                    // The watcher begins again by itself.
-                    Ok(Some(_)) | Err(_) => continue,
-                };
-                if let Ok(object) = serde_json::to_value(&object) {
-                    store(&mut lock(&view), object, gone);
-                    seen.send_replace(());
-                }
-            }
-        };
-        tokio::select! {
-            () = token.cancelled() => {}
-            () = follow => {}
-        }
+        let following = follow(api, config, |object, gone| {
+            store(&mut lock(&view), object, gone);
+            seen.send_replace(());
+        });
+        token.run_until_cancelled(following).await;
     });
 }
 

@@ -12,6 +12,7 @@
 pub mod api;
 pub mod clock;
 pub(crate) mod controllers;
+mod follow;
 pub mod gateway;
 mod grpc;
 mod http;

@@ -14,12 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher;
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -28,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 pub use crds::definitions;
 
-use super::{clock::Clock, http::get, json};
+use super::{clock::Clock, follow::follow, http::get, json};
 
 /// How often it looks for changes whose time has come.
 const LOOK: Duration = Duration::from_millis(10);
@@ -171,21 +169,9 @@ impl Gateway {
     fn follow(&self, client: &Client, resource: &ApiResource) {
         let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
         let (state, kind) = (self.state.clone(), resource.kind.clone());
-        self.spawn(async move {
-            let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-            loop {
-                let (object, gone) = match events.try_next().await {
-                    Ok(Some(Event::Apply(object) | Event::InitApply(object))) => (object, false),
-                    Ok(Some(Event::Delete(object))) => (object, true),
-                    Ok(None) => return,
-                    // The watcher begins again by itself.
-                    Ok(Some(_)) | Err(_) => continue,
-                };
-                if let Ok(object) = serde_json::to_value(&object) {
-                    lock(&state).note(&kind, object, gone);
-                }
-            }
-        });
+        self.spawn(follow(api, watcher::Config::default(), move |object, gone| {
+            lock(&state).note(&kind, object, gone);
+        }));
     }
 }
 
