@@ -104,7 +104,7 @@ pub fn report(release: &str, record: &Record, number: u64) -> Option<Report> {
             image: rollout.candidate.version().map(|version| version.image.clone()),
             started_at: rollout.started_at,
             ended_at: None,
-            timeline: rollout.log.clone(),
+            timeline: rollout.log.to_vec(),
             differences: unread,
         });
     }
@@ -121,7 +121,7 @@ pub fn report(release: &str, record: &Record, number: u64) -> Option<Report> {
         image: summary.image.clone(),
         started_at: summary.started_at,
         ended_at: Some(summary.ended_at),
-        timeline: summary.log.clone(),
+        timeline: summary.log.to_vec(),
         differences: unread,
     })
 }

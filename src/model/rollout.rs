@@ -1,6 +1,7 @@
 //! A rollout's words: the version, what holds it, and the state that a running rollout keeps in the record.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -223,7 +224,7 @@ pub struct Rollout {
     pub people: People,
     /// What happened so far, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub log: Vec<Happened>,
+    pub log: Arc<Vec<Happened>>,
     /// What moves the traffic, chosen when it started; `None`: traffic follows pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Router>,
@@ -367,9 +368,10 @@ impl Rollout {
     /// Writes a line into the log.
     pub fn note(&mut self, at: Timestamp, kind: &str, sentence: &str) {
         let sentence = sentence.chars().take(LOG_LINE).collect();
-        self.log.push(Happened { at, kind: kind.to_owned(), sentence });
-        if self.log.len() > LOG_LINES {
-            self.log.remove(10);
+        let log = Arc::make_mut(&mut self.log);
+        log.push(Happened { at, kind: kind.to_owned(), sentence });
+        if log.len() > LOG_LINES {
+            log.remove(10);
         }
     }
 }
@@ -396,5 +398,5 @@ pub struct Summary {
     pub steps: u32,
     /// What happened, in order; empty where it is not kept any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub log: Vec<Happened>,
+    pub log: Arc<Vec<Happened>>,
 }

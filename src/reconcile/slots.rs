@@ -34,7 +34,8 @@ impl Slots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).unseen = fleet.into_iter().collect();
     }
 
-    /// Tells whether the release has a slot or may take one. One that `wants` it, since nothing else is missing, takes it here, so that passes side by side cannot take the same; else it waits and is woken when one is free.
+    /// Tells whether the release has a slot or may take one. One that `wants` it, since nothing else is missing, takes it here, so that
+    /// passes side by side cannot take the same; else it waits and is woken when one is free.
     pub fn available(&self, release: &ReleaseKey, wants: bool) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let limit = self.limit(&release.environment);

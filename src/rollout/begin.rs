@@ -1,5 +1,7 @@
 //! What starts a rollout, and Preparing: waiting for image and slot while nothing is changed in the cluster.
 
+use std::sync::Arc;
+
 use super::gates::elapsed;
 use super::hold;
 use super::machine::{Machine, is_beside};
@@ -96,7 +98,7 @@ impl Machine<'_> {
             over: cover.is_some(),
             undo: None,
             people: People::default(),
-            log: Vec::new(),
+            log: Arc::default(),
             router,
             weight,
             asked_at: None,

@@ -1,5 +1,7 @@
 //! How a rollout ends: the verdict that ends it, and the one terminal record.
 
+use std::sync::Arc;
+
 use super::gates::{Evaluation, elapsed};
 use super::hold;
 use super::machine::{Machine, is_beside};
@@ -336,7 +338,7 @@ fn forget_logs(record: &mut Record) {
         let bytes = summary.log.iter().map(|line| line.kind.len() + line.sentence.len() + 60).sum();
         match room.checked_sub(bytes) {
             Some(left) => room = left,
-            None => summary.log.clear(),
+            None => summary.log = Arc::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! what was held. Nothing is credited.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -241,7 +242,7 @@ fn unfinished(
         over: false,
         undo: None,
         people: People::default(),
-        log: Vec::new(),
+        log: Arc::default(),
         router: None,
         weight: 0,
         asked_at: None,

@@ -1,5 +1,7 @@
 //! Records as values, and what their commits are told.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -60,7 +62,7 @@ fn ended(outcome: Outcome) -> Summary {
         started_at: at,
         ended_at: at,
         steps: 1,
-        log: Vec::new(),
+        log: Arc::default(),
     }
 }
 
