@@ -240,6 +240,12 @@ mod tests {
         let shown = text(&checked[0], false);
         assert!(shown.contains("`deploy.after` leads round in a circle: a, b, c, a"), "{shown}");
         assert!(shown.contains("  2 | deploy: {after: [b]}\n"), "{shown}");
+
+        let paths = [file("e", "after: [f], group: g"), file("f", "group: g"), file("h", "after: [f]")];
+        let checked = check_all(&paths);
+        assert_eq!(checked.iter().map(|file| file.ok).collect::<Vec<_>>(), [false, true, true]);
+        let shown = text(&checked[0], false);
+        assert!(shown.contains("`deploy.after` names f, which is of the same group g"), "{shown}");
     }
 
     #[test]

@@ -183,6 +183,7 @@ fn declaration(
         deploy.error(Code::Conflict, at, what, "remove it from `deploy.after`");
     }
     policy.order.services = after;
+    policy.order.group = order::group(&deploy);
     Some(Declaration {
         service: service?.clone(),
         environment: environment.clone(),
@@ -251,8 +252,8 @@ impl Spec {
     }
 }
 
-/// Checks that the services of several files do not come after each other in a circle, in any environment that they name. Returns
-/// the number of each file in one, with what to say of it.
+/// Checks that the services of several files do not come after each other in a circle, and that none comes after one that it goes
+/// together with, in any environment that they name. Returns the number of each file that is wrong, with what to say of it.
 pub fn check_order(specs: &[&Spec]) -> Vec<(usize, Diagnostic)> {
     let environments = || specs.iter().flat_map(|spec| spec.named.keys().map(Some)).chain([None]);
     let declaration = |spec: &Spec, environment: Option<&EnvironmentName>| match environment {
@@ -261,20 +262,16 @@ pub fn check_order(specs: &[&Spec]) -> Vec<(usize, Diagnostic)> {
     };
     let mut found: BTreeMap<usize, Diagnostic> = BTreeMap::new();
     for environment in environments().collect::<BTreeSet<_>>() {
-        let after: BTreeMap<&ServiceName, Vec<ServiceName>> = specs
+        let declared: BTreeMap<ServiceName, Declaration> = specs
             .iter()
-            .filter_map(|spec| Some((spec.service(), declaration(spec, environment)?.policy.order.services)))
+            .filter_map(|spec| Some((spec.service().clone(), declaration(spec, environment)?)))
             .collect();
         for (number, spec) in specs.iter().enumerate() {
-            let way = cycle(spec.service(), |service| after.get(service).cloned().unwrap_or_default());
-            let Some(first) = way.first() else { continue };
-            let names: Vec<&str> = way.iter().chain([first]).map(ServiceName::as_str).collect();
-            let what = format!("`deploy.after` leads round in a circle: {}", names.join(", "));
-            let said = Diagnostic::error(Code::Conflict, spec.after_at, what)
-                .of(&spec.path)
-                .why("each would wait for the others, and none would ever start")
-                .fix("remove one of them from `deploy.after`");
-            found.entry(number).or_insert(said);
+            let said = order::circle(spec.service(), &declared, spec.after_at)
+                .or_else(|| order::one_after_its_mate(spec.service(), &declared, spec.after_at));
+            if let Some(said) = said {
+                found.entry(number).or_insert(said.of(&spec.path));
+            }
         }
     }
     found.into_iter().collect()

@@ -1,11 +1,12 @@
 //! Reads what must be there before a rollout starts or goes on: approvals, an environment that comes first, services that come first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::diagnostic::{Code, Place};
+use super::diagnostic::{Code, Diagnostic, Place};
 use super::section::{Complaint, Section};
-use crate::model::name::{EnvironmentName, ServiceName, TeamName};
+use crate::model::declaration::Declaration;
+use crate::model::name::{EnvironmentName, GroupName, ServiceName, TeamName};
 use crate::model::policy::{Approval, Predecessor};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -86,6 +87,15 @@ pub(super) fn services(deploy: &Section<'_>) -> (Vec<ServiceName>, Option<Place>
     (services.into_iter().collect(), deploy.entry("after").map(|entry| entry.at))
 }
 
+/// Reads `deploy.group`.
+pub(super) fn group(deploy: &Section<'_>) -> Option<GroupName> {
+    let name = |text: &str| {
+        let fix = "write for example checkout".to_owned();
+        text.parse::<GroupName>().map_err(|error| Complaint(Code::Name, error.to_string(), fix))
+    };
+    Some(deploy.parsed("group", name)?.value)
+}
+
 /// Finds services whose order leads back to `start`; `after` says what each comes after. Looks at a thousand services at most.
 pub fn cycle(start: &ServiceName, after: impl Fn(&ServiceName) -> Vec<ServiceName>) -> Vec<ServiceName> {
     let mut way: Vec<(ServiceName, Vec<ServiceName>)> = vec![(start.clone(), after(start))];
@@ -104,6 +114,46 @@ pub fn cycle(start: &ServiceName, after: impl Fn(&ServiceName) -> Vec<ServiceNam
         }
     }
     Vec::new()
+}
+
+/// Says that a service's order leads back to it.
+pub(super) fn circle(
+    service: &ServiceName,
+    declared: &BTreeMap<ServiceName, Declaration>,
+    at: Place,
+) -> Option<Diagnostic> {
+    let after = |service: &ServiceName| {
+        declared.get(service).map(|declared| declared.policy.order.services.clone()).unwrap_or_default()
+    };
+    let way = cycle(service, after);
+    let names: Vec<&str> = way.iter().chain([way.first()?]).map(ServiceName::as_str).collect();
+    let what = format!("`deploy.after` leads round in a circle: {}", names.join(", "));
+    let said = Diagnostic::error(Code::Conflict, at, what);
+    Some(
+        said.why("each would wait for the others, and none would ever start")
+            .fix("remove one of them from `deploy.after`"),
+    )
+}
+
+/// Says that a service comes after one that it goes together with.
+pub(super) fn one_after_its_mate(
+    service: &ServiceName,
+    declared: &BTreeMap<ServiceName, Declaration>,
+    at: Place,
+) -> Option<Diagnostic> {
+    let own = declared.get(service)?;
+    let group = own.policy.order.group.as_ref()?;
+    let mate = own.policy.order.services.iter().find(|other| {
+        declared.get(*other).is_some_and(|other| {
+            other.policy.order.group.as_ref() == Some(group) && other.service.team == own.service.team
+        })
+    })?;
+    let what = format!("`deploy.after` names {mate}, which is of the same group {group}");
+    let said = Diagnostic::error(Code::Conflict, at, what);
+    Some(
+        said.why("services of a group go together: one that waited for another would never start")
+            .fix("remove it from `deploy.after`, or the service from the group"),
+    )
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod pull;
 pub mod record;
 pub mod rollout;
 pub mod samples;
+pub mod stage;
 pub mod standing;
 pub mod suspension;
 pub mod text;

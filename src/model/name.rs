@@ -119,6 +119,10 @@ label!(
     TeamName, "team name", 40
 );
 label!(
+    /// The name of a group of services that roll out together; two teams' groups of one name are two.
+    GroupName, "group name", 40
+);
+label!(
     /// The name of an environment.
     EnvironmentName, "environment name", 22
 );

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 use super::gate::{DeclaredGate, Slo};
-use super::name::{EnvironmentName, ServiceName, TeamName};
+use super::name::{EnvironmentName, GroupName, ServiceName, TeamName};
 use super::traffic::Traffic;
 
 /// How stable is replaced.
@@ -105,6 +105,9 @@ pub struct Order {
     /// `environments.X.approval`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
+    /// `deploy.group`: the team's services of the same environment that name it go step by step together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
 }
 
 impl Order {

@@ -1,20 +1,19 @@
 //! A rollout's words: the version, what holds it, and the state that a running rollout keeps in the record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Changes, Revision};
 use super::desired::Identity;
-use super::duration;
-use super::histogram::Histogram;
 use super::image::{Image, ImageRequest};
+use super::name::ServiceName;
 pub use super::phase::{Hold, Mark, Outcome, Phase};
 use super::policy::Policy;
-use super::samples::{Tally, TrafficSource};
+use super::samples::TrafficSource;
+pub use super::stage::{Beginning, GateCount, Lockstep, Place, StageLatency, StageState};
 use super::traffic::Router;
 use super::verdict::Verdict;
 
@@ -50,110 +49,6 @@ pub struct HeldVersion {
     /// Ended by `retry`, by a seen cause gone, or not yet.
     #[serde(default)]
     pub released: bool,
-}
-
-/// What a running rollout has seen of its present stage.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct StageState {
-    /// Counts up whenever measuring begins from zero.
-    pub number: u32,
-    /// When the stage's sizes and readiness were first all seen; samples count from then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ready_at: Option<Timestamp>,
-    /// Time credited to the pause: gates not failing, samples really seen.
-    #[serde(default, with = "duration")]
-    pub credited: Duration,
-    /// Up to when time is credited in this session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credited_to: Option<Timestamp>,
-    /// The measuring session that `last_*` belong to.
-    #[serde(default)]
-    pub session: u64,
-    /// The candidate's stored total of earlier sessions.
-    #[serde(default)]
-    pub base_candidate: Tally,
-    /// Stable's stored total of earlier sessions.
-    #[serde(default)]
-    pub base_stable: Tally,
-    /// The candidate's total of this session when last stored.
-    #[serde(default)]
-    pub last_candidate: Tally,
-    /// Stable's total of this session when last stored.
-    #[serde(default)]
-    pub last_stable: Tally,
-    /// How long requests took, in earlier sessions and in this one, where that is gated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latency: Option<Box<StageLatency>>,
-    /// How often the measurements of declared gates passed and failed, by the key of their verdicts.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub gates: BTreeMap<String, GateCount>,
-    /// Where the test of the error rate was begun anew, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub begun_anew: Vec<Beginning>,
-    /// The bake's time is over: the gates that come after it are asked.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub pause_over: bool,
-    /// The newest verdicts, by their key.
-    #[serde(default)]
-    pub verdicts: BTreeMap<String, Verdict>,
-    /// Since when a gate is unknown without a break.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unknown_since: Option<Timestamp>,
-    /// When the tallies were last stored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stored_at: Option<Timestamp>,
-}
-
-/// Totals of a stage at one time of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beginning {
-    /// Counts up within the stage, from 1.
-    pub number: u32,
-    /// When.
-    pub at: Timestamp,
-    /// The candidate's requests until then.
-    pub candidate: Tally,
-    /// Stable's requests until then.
-    pub stable: Tally,
-}
-
-/// The measurements of a declared gate in one stage.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GateCount {
-    /// The measuring session that `last_*` belong to.
-    pub session: u64,
-    /// Passed in earlier sessions.
-    pub base_passed: u64,
-    /// Failed in earlier sessions.
-    pub base_failed: u64,
-    /// Passed in this session.
-    pub last_passed: u64,
-    /// Failed in this session.
-    pub last_failed: u64,
-}
-
-impl GateCount {
-    /// Returns all that passed and all that failed.
-    pub fn totals(self) -> (u64, u64) {
-        (self.base_passed.saturating_add(self.last_passed), self.base_failed.saturating_add(self.last_failed))
-    }
-}
-
-/// The durations of a stage's requests, as its totals are kept.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct StageLatency {
-    /// The candidate's of earlier sessions.
-    #[serde(default)]
-    pub base_candidate: Histogram,
-    /// Stable's of earlier sessions.
-    #[serde(default)]
-    pub base_stable: Histogram,
-    /// The candidate's of this session when last stored.
-    #[serde(default)]
-    pub last_candidate: Histogram,
-    /// Stable's of this session when last stored.
-    #[serde(default)]
-    pub last_stable: Histogram,
 }
 
 /// One attempt to take a release from its stable version to a candidate. Each flag is one fact that a later pass has seen done.
@@ -222,6 +117,9 @@ pub struct Rollout {
     /// What people said of it.
     #[serde(default, skip_serializing_if = "People::is_silent")]
     pub people: People,
+    /// The others of its group, as far as they were seen since it began.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub mates: BTreeSet<ServiceName>,
     /// What happened so far, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Arc<Vec<Happened>>,

@@ -1,14 +1,14 @@
 //! How other releases stand, as far as a rollout that comes after them needs to know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::desired::{Desired, Identity};
 use super::image::Digest;
-use super::name::{ReleaseKey, ServiceName};
+use super::name::{EnvironmentName, GroupName, ReleaseKey, ServiceName, TeamName};
 use super::record::Record;
-use super::rollout::{Outcome, Version};
+use super::rollout::{Outcome, Phase, Place, Rollout, Version};
 
 /// How one release stands.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,19 +17,64 @@ pub struct Standing {
     pub head: Option<Tried>,
     /// The services that it comes after, as its newest declaration says.
     pub after: Vec<ServiceName>,
+    /// The group that its newest declaration, or else its record, names.
+    pub group: Option<Group>,
+    /// Its newest declaration's version begins by itself.
+    pub follows: bool,
     /// What is known of its record; `None`: not read yet, or there is none.
     pub record: Option<Seen>,
+    /// It was looked for, and there is none.
+    pub gone: bool,
 }
 
 /// What a release's record says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
-    /// Whether a rollout runs.
-    pub running: bool,
+    /// The rollout that runs.
+    pub run: Option<Run>,
     /// The stable version, and since when.
     pub stable: Option<(Tried, Timestamp)>,
     /// The rollouts that ended last, oldest first, each with its outcome and when it ended.
     pub ended: Vec<(Tried, Outcome, Timestamp)>,
+}
+
+/// A group of services: one team's, in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group {
+    /// Where its services run.
+    pub environment: EnvironmentName,
+    /// Whose they are.
+    pub team: TeamName,
+    /// Its name.
+    pub name: GroupName,
+}
+
+/// How far a running rollout is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The stage that it has gone to.
+    pub reached: Place,
+    /// The stage that nothing but its group keeps it from.
+    pub ready_for: Option<Place>,
+    /// How it ends, where it is on its way back.
+    pub ending: Option<Outcome>,
+}
+
+impl Run {
+    /// Reads a rollout.
+    pub fn of(rollout: &Rollout) -> Self {
+        let share = || rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
+        let reached = match rollout.phase {
+            Phase::Preparing | Phase::RollingBack => Place::Before,
+            Phase::Progressing => Place::Share(share()),
+            Phase::Promoting | Phase::Baking => Place::Promotion,
+        };
+        Self {
+            reached,
+            ready_for: rollout.stage.lockstep.as_ref().map(|wait| wait.place),
+            ending: rollout.ending.as_ref().map(|ending| ending.outcome),
+        }
+    }
 }
 
 /// A version, by all that it can be recognised by in another environment.
@@ -76,7 +121,7 @@ impl Seen {
             (tried, summary.outcome, summary.ended_at)
         });
         Self {
-            running: record.rollout.is_some(),
+            run: record.rollout.as_ref().map(Run::of),
             stable: record.stable.as_ref().map(|stable| (Tried::of(&stable.version), stable.since)),
             ended: ended.collect(),
         }
@@ -90,4 +135,8 @@ pub struct Surroundings {
     pub releases: BTreeMap<ReleaseKey, Standing>,
     /// Services whose order leads back to the first of them; empty where it does not.
     pub cycle: Vec<ServiceName>,
+    /// The others of its group.
+    pub mates: BTreeMap<ServiceName, Standing>,
+    /// Those that were of its group when its rollout began, and are no more.
+    pub left: BTreeSet<ServiceName>,
 }

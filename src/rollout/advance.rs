@@ -18,6 +18,7 @@ pub fn advance(record: &Record, input: &Inputs<'_>) -> Advance {
     machine.obey();
     machine.refuse_unreadable();
     machine.note_drift();
+    machine.note_mates();
     machine.await_silence();
     match machine.record.rollout.as_ref().map(|rollout| rollout.phase) {
         None => machine.idle(),

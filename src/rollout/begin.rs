@@ -1,8 +1,10 @@
 //! What starts a rollout, and Preparing: waiting for image and slot while nothing is changed in the cluster.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::gates::elapsed;
+use super::group;
 use super::hold;
 use super::machine::{Machine, is_beside};
 use super::route::Choice;
@@ -13,7 +15,7 @@ use crate::model::duration::rough;
 use crate::model::image::{Image, ImageState};
 use crate::model::observed::{Known, Live};
 use crate::model::policy::Policy;
-use crate::model::rollout::{Candidate, Mark, People, Phase, Rollout, StageState, Version};
+use crate::model::rollout::{Candidate, Mark, People, Phase, Place, Rollout, StageState, Version};
 use crate::model::transition::Kind;
 use crate::model::verdict::{Gate, Verdict};
 
@@ -98,6 +100,7 @@ impl Machine<'_> {
             over: cover.is_some(),
             undo: None,
             people: People::default(),
+            mates: BTreeSet::new(),
             log: Arc::default(),
             router,
             weight,
@@ -202,11 +205,16 @@ impl Machine<'_> {
                 return;
             }
         };
-        if self.paused(rollout) || !self.in_turn(rollout) || !self.start_approved(rollout) {
+        if self.paused(rollout) || !self.in_turn(rollout) || !self.start_approved(rollout) || !self.cleared()
+        {
+            return;
+        }
+        if !self.in_lockstep(rollout, self.first_place(rollout, router.is_some())) {
             return;
         }
         let over = rollout.over && rollout.cover.is_none();
-        if !self.cleared() || !(self.input.slot || over || rollout.undo.is_some()) {
+        let mates = group::has_begun(rollout, self.input.around);
+        if !(self.input.slot || over || mates || rollout.undo.is_some()) {
             return;
         }
         if let Some(rollout) = self.record.rollout.as_mut() {
@@ -255,16 +263,23 @@ impl Machine<'_> {
             version.image.digest.short()
         );
         self.say(Kind::Started { candidate: version.clone(), first }, sentence);
-        let canary = is_beside(rollout) && rollout.cover.is_none() && self.record.replicas > 0;
-        let routed = rollout.router.is_some();
-        let stepped = rollout.policy.steps.first().is_some_and(|step| step.weight < 100 || routed);
-        if canary && stepped && rollout.people.promoted_fully.is_none() {
+        if matches!(self.first_place(rollout, rollout.router.is_some()), Place::Share(_)) {
             self.enter(Phase::Progressing);
         } else {
             self.enter(Phase::Promoting);
             if let Some(rollout) = self.record.rollout.as_mut() {
                 rollout.template_moved = true;
             }
+        }
+    }
+
+    /// Where a rollout that starts goes first.
+    fn first_place(&self, rollout: &Rollout, routed: bool) -> Place {
+        let canary = is_beside(rollout) && rollout.cover.is_none() && self.record.replicas > 0;
+        let steps = canary && rollout.people.promoted_fully.is_none();
+        match rollout.policy.steps.first().filter(|step| steps && (step.weight < 100 || routed)) {
+            Some(step) => Place::Share(step.weight),
+            None => Place::Promotion,
         }
     }
 

@@ -185,7 +185,9 @@ impl Machine<'_> {
             (Phase::Progressing, _) => {
                 let step = rollout.step.saturating_add(1);
                 let asked = rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
-                if rollout.stage.ready_at.is_some() {
+                if let Some(sentence) = self.waits_in_group(rollout) {
+                    format!("step {step} of {of}: {sentence}")
+                } else if rollout.stage.ready_at.is_some() {
                     format!("step {step} of {of}: {}", watching(rollout, "observing"))
                 } else if rollout.router.is_some() && (!rollout.split || rollout.weight == asked) {
                     let why = self.why_not_routed().unwrap_or_else(|| "about to be split".to_owned());
@@ -201,7 +203,7 @@ impl Machine<'_> {
                 let ready = self.view.stable.present().map_or(0, Workload::ready_current);
                 format!("promoting: {ready} of {} pods run the candidate", self.record.replicas)
             }
-            (Phase::Baking, _) => watching(rollout, "baking"),
+            (Phase::Baking, _) => self.waits_in_group(rollout).unwrap_or_else(|| watching(rollout, "baking")),
             (Phase::RollingBack, _) => "on the way back".to_owned(),
         }
     }
@@ -213,6 +215,9 @@ impl Machine<'_> {
             return format!("waiting for its turn: {}", unmet.reason);
         }
         if let Some(sentence) = unapproved(rollout, people::start(rollout)) {
+            return sentence;
+        }
+        if let Some(sentence) = self.waits_in_group(rollout) {
             return sentence;
         }
         if !self.input.slot && !rollout.over {

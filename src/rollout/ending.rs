@@ -81,6 +81,9 @@ impl Machine<'_> {
             self.fail(verdict);
             return true;
         }
+        if self.falls_with_group() {
+            return true;
+        }
         let Some(rollout) = self.record.rollout.as_ref() else { return true };
         if rollout.frozen_since.is_some() {
             self.thaw_or_wait();
@@ -197,7 +200,8 @@ impl Machine<'_> {
         let known = matches!(self.input.images.get(&desired.identity), Some(ImageState::Resolved(_)));
         let lost = matches!(rollout.candidate, Candidate::Waiting { .. }) && self.input.waiting.is_none();
         let held = hold::holding(&self.record, &desired.identity).is_some();
-        let stuck = lost || rollout.frozen_since.is_some() || people::waits_for_person(rollout);
+        let waits = people::waits_for_person(rollout) || self.lockstep.is_some();
+        let stuck = lost || rollout.frozen_since.is_some() || waits;
         let patient = self.record.superseded_in_row >= SUPERSEDES && !stuck;
         if held
             || self.input.suspended

@@ -11,7 +11,7 @@ use super::view::{View, Workload};
 use crate::model::observed::PodView;
 use crate::model::policy::{Policy, Strategy};
 use crate::model::record::Record;
-use crate::model::rollout::{Phase, Rollout, StageState};
+use crate::model::rollout::{Lockstep, Phase, Rollout, StageState};
 use crate::model::transition::{Kind, Transition};
 
 /// How often tallies are stored while nothing else happens.
@@ -29,13 +29,17 @@ pub struct Machine<'a> {
     pub transitions: Vec<Transition>,
     /// The earliest time at which something is due.
     pub due: Option<Timestamp>,
+    /// What the record said of the running stage and its group. A stage whose other conditions are not met any more says nothing.
+    pub lockstep: Option<Lockstep>,
 }
 
 impl<'a> Machine<'a> {
     /// Begins a pass.
     pub fn new(record: &Record, input: &'a Inputs<'a>) -> Self {
         let view = View::new(input.release, input.namespace.as_str(), input.observed);
-        Self { record: record.clone(), input, view, transitions: Vec::new(), due: None }
+        let mut record = record.clone();
+        let lockstep = record.rollout.as_mut().and_then(|rollout| rollout.stage.lockstep.take());
+        Self { record, input, view, transitions: Vec::new(), due: None, lockstep }
     }
 
     /// Records a transition.

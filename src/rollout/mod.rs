@@ -22,6 +22,7 @@ mod durable;
 mod effects;
 mod ending;
 pub mod gates;
+mod group;
 pub mod hold;
 mod input;
 mod machine;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::gates::{declared, elapsed};
+use super::group;
 use super::machine::Machine;
 use super::people::{self, PATIENCE};
 use crate::model::duration::rough;
@@ -52,6 +53,11 @@ pub fn turn(release: &ReleaseKey, rollout: &Rollout, around: &Surroundings, now:
             "deploy.after leads round in a circle, {names}: one of them must go first"
         )));
     }
+    if let Some(mate) = order.services.iter().find(|service| around.mates.contains_key(*service)) {
+        return Some(unmet(format!(
+            "deploy.after names {mate}, which is of the same group: what goes together cannot go one after the other"
+        )));
+    }
     let of = |key: ReleaseKey| around.releases.get(&key);
     let service = |service: &ServiceName| {
         let key = ReleaseKey { service: service.clone(), ..release.clone() };
@@ -83,11 +89,12 @@ fn stands(service: &ServiceName, standing: Option<&Standing>) -> Option<Unmet> {
     let Some(seen) = standing.and_then(|standing| standing.record.as_ref()) else {
         return Some(unmet(format!("it comes after {service}, which has not been looked at yet")));
     };
-    if seen.stable.as_ref().is_some_and(|(stable, _)| stable.identity == head.identity) && !seen.running {
+    let running = seen.run.is_some();
+    if seen.stable.as_ref().is_some_and(|(stable, _)| stable.identity == head.identity) && !running {
         return None;
     }
     let commit: String = head.commit.chars().take(10).collect();
-    let how = if seen.running { "is being rolled out" } else { "is not stable" };
+    let how = if running { "is being rolled out" } else { "is not stable" };
     Some(unmet(format!("it comes after {service}, whose version of commit {commit} {how}")))
 }
 
@@ -146,6 +153,7 @@ pub fn wants_slot(release: &ReleaseKey, record: &Record, around: &Surroundings, 
             && people::missing(rollout, people::start(rollout)).is_none()
             && turn(release, rollout, around, now).is_none()
             && declared::cleared(rollout)
+            && !group::holds_start(rollout, around)
     })
 }
 
@@ -170,6 +178,8 @@ impl Machine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::rollout::Place;
+    use crate::model::standing::Run;
 
     fn name(text: &str) -> ServiceName {
         text.parse().unwrap()
@@ -193,8 +203,8 @@ mod tests {
         let standing =
             |head: Tried, stable: (Tried, Timestamp), ended: Vec<(Tried, Outcome, Timestamp)>| Standing {
                 head: Some(head),
-                after: Vec::new(),
-                record: Some(Seen { running: false, stable: Some(stable), ended }),
+                record: Some(Seen { run: None, stable: Some(stable), ended }),
+                ..Standing::default()
             };
         let (b, c, d) = (tried('b', "1-b"), tried('c', "1-c"), tried('d', "1-d"));
         let promoted = |tried: &Tried, minute| (tried.clone(), Outcome::Promoted, at(minute));
@@ -264,12 +274,12 @@ mod tests {
         let (b, c) = (tried('b', "1-b"), tried('c', "1-c"));
         let standing = |head: Option<&Tried>, seen: Option<(bool, &Tried)>| Standing {
             head: head.cloned(),
-            after: Vec::new(),
             record: seen.map(|(running, stable)| Seen {
-                running,
+                run: running.then_some(Run { reached: Place::Before, ready_for: None, ending: None }),
                 stable: Some((stable.clone(), at(0))),
                 ended: Vec::new(),
             }),
+            ..Standing::default()
         };
         for (standing, answer) in [
             (standing(None, None), "it comes after users, which no source declares here"),

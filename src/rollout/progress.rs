@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::gates::{self, Evaluation, Traffics, elapsed};
 use super::machine::{Machine, STORE_EVERY, is_beside, next_people, next_stage, step_sizes};
-use super::people::{self, Wait};
+use super::people::{self, PATIENCE, Wait};
 use super::size::Pair;
 use crate::model::policy::{OnUnknown, Policy, Step};
-use crate::model::rollout::{Phase, Rollout};
+use crate::model::rollout::{Phase, Place, Rollout};
 use crate::model::samples::{Traffic, blind_after};
 use crate::model::transition::Kind;
 use crate::model::verdict::{Gate, Verdict};
@@ -39,7 +39,7 @@ impl Machine<'_> {
         let passed = self.observe(&evaluation, wait.pause);
         let limit = stage_limit(&rollout, &wait);
         if passed {
-            if self.agreed(&rollout, &wait) {
+            if self.agreed(&rollout, &wait) && self.in_lockstep(&rollout, next_place(&rollout)) {
                 let real = if rollout.router.is_some() { weight } else { target.share() };
                 self.step_passed(&rollout, &evaluation, real);
             }
@@ -224,10 +224,6 @@ impl Machine<'_> {
         let Some(verdict) = self.end_of_pause(rollout, evaluation) else { return };
         self.say_stepped(rollout, verdict, real);
         let next = rollout.step.saturating_add(1);
-        // Without a router the promotion itself is the step of 100.
-        let by_pods = |step: &Step| rollout.router.is_none() && step.weight >= 100;
-        let last = rollout.people.promoted_fully.is_some()
-            || rollout.policy.steps.get(next as usize).is_none_or(by_pods);
         let now = self.input.now;
         if let Some(rollout) = self.record.rollout.as_mut() {
             rollout.step = next;
@@ -237,7 +233,7 @@ impl Machine<'_> {
             next_stage(rollout);
             next_people(rollout);
         }
-        if last {
+        if next_place(rollout) == Place::Promotion {
             self.enter(Phase::Promoting);
             if let Some(rollout) = self.record.rollout.as_mut() {
                 rollout.template_moved = true;
@@ -297,11 +293,23 @@ pub fn best_verdict(evaluation: &Evaluation) -> Verdict {
     best.cloned().unwrap_or_else(|| Verdict::pass(Gate::PodState, "no pods are wanted"))
 }
 
-/// How long a stage may take from its sizes on: deadline, pause, and the patience with unknown and with people together.
+/// Where a rollout goes when its running step has passed.
+fn next_place(rollout: &Rollout) -> Place {
+    let next = rollout.policy.steps.get(rollout.step.saturating_add(1) as usize);
+    // Without a router the promotion itself is the step of 100.
+    let by_pods = |step: &Step| rollout.router.is_none() && step.weight >= 100;
+    match next.filter(|step| rollout.people.promoted_fully.is_none() && !by_pods(step)) {
+        Some(step) => Place::Share(step.weight),
+        None => Place::Promotion,
+    }
+}
+
+/// How long a stage may take from its sizes on: deadline, pause, and the patience with unknown, with people and with its group together.
 pub fn stage_limit(rollout: &Rollout, wait: &Wait) -> Duration {
     let Policy { progress_deadline, rollback, .. } = &rollout.policy;
     let observed = progress_deadline.saturating_add(wait.pause.saturating_mul(2));
-    observed.saturating_add(rollback.unknown_timeout).saturating_add(wait.patience())
+    let together = if rollout.policy.order.group.is_some() { PATIENCE } else { Duration::ZERO };
+    observed.saturating_add(rollback.unknown_timeout).saturating_add(wait.patience()).saturating_add(together)
 }
 
 /// Returns the time `rest` after `now`.

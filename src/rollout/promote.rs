@@ -7,7 +7,7 @@ use super::people;
 use super::progress::{best_verdict, stage_limit};
 use super::view::Workload;
 use crate::model::observed::Known;
-use crate::model::rollout::{Phase, Rollout};
+use crate::model::rollout::{Phase, Place, Rollout};
 use crate::model::verdict::{Gate, Verdict};
 
 impl Machine<'_> {
@@ -93,6 +93,9 @@ impl Machine<'_> {
             return;
         }
         let Some(verdict) = self.end_of_pause(rollout, evaluation) else { return };
+        if !self.in_lockstep(rollout, Place::End) {
+            return;
+        }
         let verdict = if evaluation.verdicts.is_empty() { best_verdict(evaluation) } else { verdict };
         // By a router the step of 100 has passed long ago.
         if rollout.router.is_none() || rollout.cover.is_some() {

@@ -2,7 +2,7 @@
 //! The inventory is every live object of ours; the kept revisions and their marks tell what was stable, what was being tried, and
 //! what was held. Nothing is credited.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -242,6 +242,7 @@ fn unfinished(
         over: false,
         undo: None,
         people: People::default(),
+        mates: BTreeSet::new(),
         log: Arc::default(),
         router: None,
         weight: 0,

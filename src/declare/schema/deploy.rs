@@ -46,6 +46,8 @@ pub(super) struct Deploy {
     pub(super) self_heal: Option<bool>,
     /// Services whose declared version must be stable first.
     pub(super) after: Option<Vec<String>>,
+    /// The team's services that name it go from step to step together, and back together.
+    pub(super) group: Option<String>,
     /// Jobs before and after.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) hooks: Option<Loose>,

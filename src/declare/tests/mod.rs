@@ -233,6 +233,8 @@ fn environments_are_checked_where_they_stand() {
         ("deploy: {after: users-api}", "E_TYPE 2:17"),
         ("deploy: {after: [Users]}", "E_NAME 2:18"),
         ("deploy: {after: [api]}", "E_CONFLICT 2:10"),
+        ("deploy: {group: shop}", ""),
+        ("deploy: {group: The Shop}", "E_NAME 2:17"),
         ("environments: {prod: {overrides: {service: {}}}}", "E_OVERRIDE 2:35"),
         ("environments: {prod: {overrides: {workload: {prot: null}}}}", "E_UNKNOWN_KEY 2:46"),
         ("environments: {prod: {overrides: {workload: {port: x}}}}", "E_VALUE 2:52"),

@@ -4,6 +4,7 @@
 mod crash;
 mod gates;
 mod gateway;
+mod group;
 mod model;
 mod people;
 mod routed;

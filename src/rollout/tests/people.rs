@@ -389,12 +389,9 @@ fn stands(world: &mut World, stable: Option<&str>) {
         digest: None,
     };
     let users = ReleaseKey { service: "users".parse().unwrap(), ..world.release.clone() };
-    let record = Seen {
-        running: false,
-        stable: stable.map(|identity| (tried(identity), world.now)),
-        ended: Vec::new(),
-    };
-    let standing = Standing { head: Some(tried("1-new")), after: Vec::new(), record: Some(record) };
+    let record =
+        Seen { run: None, stable: stable.map(|identity| (tried(identity), world.now)), ended: Vec::new() };
+    let standing = Standing { head: Some(tried("1-new")), record: Some(record), ..Standing::default() };
     world.around.releases.insert(users, standing);
 }
 

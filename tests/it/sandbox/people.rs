@@ -1,5 +1,5 @@
 //! People steer a rollout through the command line's own code: a manual step, an approval, going back while Git, the broker and the
-//! registry are away, and services that come after each other.
+//! registry are away, and services that come after each other or go together.
 
 use std::time::Duration;
 
@@ -107,6 +107,46 @@ async fn services_of_one_commit_go_in_the_order_that_they_declare() {
         let stable = |record: &Record| record.stable.as_ref().is_some_and(|stable| stable.rollout == round);
         world.until_of("api", "api is stable", stable).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_of_a_group_go_together_and_back_together() {
+    let mut world = World::new(Setup::default()).await;
+    for service in ["api", "web"] {
+        let group = declaration(service).replace("deploy:\n", "deploy:\n  group: shop\n");
+        world.repository.put(&format!("services/{service}/.idp/deploy.yaml"), group);
+    }
+    world.push("healthy");
+    world.start_daemon().await;
+    let ended = |number: u64, outcome| {
+        move |record: &Record| record.history.get(&number).is_some_and(|summary| summary.outcome == outcome)
+    };
+    for service in ["api", "web"] {
+        world.until_of(service, "the first deploy", ended(1, Outcome::Promoted)).await;
+    }
+
+    for service in ["api", "web"] {
+        world.repository.put(&format!("services/{service}/src"), "two");
+    }
+    let commit = world.repository.write("two");
+    world.sandbox.registry().push_as("shop/api", &commit, "crash");
+    world.sandbox.registry().push_as("shop/web", &commit, "healthy");
+    world.repository.merge();
+    world.until_of("api", "api fails", ended(2, Outcome::RolledBack)).await;
+    world.until_of("web", "web goes back with it", ended(2, Outcome::RolledBack)).await;
+    let waits = |record: &Record| record.message.contains("api of group shop ended as RolledBack");
+    let web = world.until_of("web", "web waits for api", waits).await;
+    assert_eq!(
+        (web.held.len(), web.stable.unwrap().rollout),
+        (0, 1),
+        "nothing is held against web's version"
+    );
+
+    world.repository.put("services/api/src", "three");
+    world.push("healthy");
+    world.until_of("api", "api's next version", ended(3, Outcome::Promoted)).await;
+    let web = world.until_of("web", "web's version, with it", ended(3, Outcome::Promoted)).await;
+    assert_eq!(web.stable.unwrap().version.revision.commit.as_str(), commit);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
