@@ -10,3 +10,4 @@ mod lease;
 mod sandbox;
 mod scenarios;
 mod stack;
+mod targets;

@@ -19,6 +19,8 @@ pub struct Setup<'a> {
     pub sources: String,
     /// The broker's address and the topic.
     pub kafka: (&'a str, &'a str),
+    /// More of the environment, in YAML, four spaces deep.
+    pub environment: &'a str,
 }
 
 /// The daemon. It ends when this is dropped.
@@ -101,7 +103,7 @@ impl Daemon {
 
 fn configuration(ground: &Ground, setup: &Setup<'_>, address: &str) -> String {
     let registry = ground.registry.address();
-    let Setup { kubeconfig, sources, kafka: (broker, topic) } = setup;
+    let Setup { kubeconfig, sources, kafka: (broker, topic), environment } = setup;
     format!(
         r#"listen: {address}
 cache_dir: {cache}
@@ -113,7 +115,7 @@ environments:
     namespace: "{{{{service.team}}}}-{{{{env}}}}"
     default: true
     create_namespace: true
-platform:
+{environment}platform:
   image: "{registry}/{{{{service.team}}}}/{{{{service.name}}}}"
   registries:
     - host: "{registry}"

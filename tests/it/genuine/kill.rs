@@ -77,6 +77,7 @@ async fn killed_at_every_write_it_ends_as_if_it_never_was() -> anyhow::Result<()
         kubeconfig: &proxy.kubeconfig,
         sources: format!("{}{}", calm.source(), victim.source()),
         kafka: (&kafka.bootstrap, TOPIC),
+        environment: "",
     };
     let daemon = Daemon::prepare(&ground, &setup)?;
     *killer.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(daemon.killer()));

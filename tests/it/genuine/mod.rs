@@ -9,8 +9,9 @@
 //! ```
 //!
 //! [`ground`] is what the daemon works on, [`daemon`] the process, [`repository`], [`service`] and [`team`] what it follows, [`release`] and
-//! [`events`] what it leaves. The tests are in [`story`], [`outage`], [`kill`], [`routes`] and [`ssh`].
+//! [`events`] what it leaves. The tests are in [`story`], [`outage`], [`alone`], [`kill`], [`routes`] and [`ssh`].
 
+mod alone;
 pub mod census;
 mod daemon;
 mod events;

@@ -18,8 +18,12 @@ async fn a_broker_that_is_away_delays_no_rollout_and_misses_no_event() -> anyhow
     let (ground, mut kafka) = tokio::try_join!(Ground::lay(), Kafka::launch())?;
     let service = Service::create(&ground, "books").await?;
     let bootstrap = kafka.bootstrap.clone();
-    let setup =
-        Setup { kubeconfig: &ground.api.kubeconfig, sources: service.source(), kafka: (&bootstrap, TOPIC) };
+    let setup = Setup {
+        kubeconfig: &ground.api.kubeconfig,
+        sources: service.source(),
+        kafka: (&bootstrap, TOPIC),
+        environment: "",
+    };
     let daemon = Daemon::prepare(&ground, &setup)?;
     let story = story(&service, &daemon, &mut kafka).await;
     daemon.explain(story)

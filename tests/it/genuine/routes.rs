@@ -28,6 +28,7 @@ async fn a_canary_by_an_http_route_is_promoted_and_rolled_back() -> anyhow::Resu
         kubeconfig: &ground.api.kubeconfig,
         sources: service.source(),
         kafka: (&kafka.bootstrap, "routes"),
+        environment: "",
     };
     let daemon = Daemon::prepare(&ground, &setup)?;
     let story = story(&ground, &service, &daemon).await;

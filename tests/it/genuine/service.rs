@@ -1,5 +1,7 @@
 //! A service whose repository is on this machine, so that a change is merged without a forge.
 
+use std::path::PathBuf;
+
 use idp::sandbox::Registry;
 
 use super::ground::Ground;
@@ -38,12 +40,33 @@ impl Service {
 
     /// Merges a change of the service's one file, after CI has pushed an image that behaves so; returns the commit's id.
     pub async fn merge(&self, content: &str, behaviour: &str) -> anyhow::Result<String> {
-        let declaration = declaration(self.name);
-        let files = [(".idp/deploy.yaml", declaration.as_str()), ("app.txt", content)];
+        self.merge_as(content, behaviour, &declaration(self.name)).await
+    }
+
+    /// As [`Self::merge`], with another declaration.
+    pub async fn merge_as(
+        &self,
+        content: &str,
+        behaviour: &str,
+        declaration: &str,
+    ) -> anyhow::Result<String> {
+        let files = [(".idp/deploy.yaml", declaration), ("app.txt", content)];
         let commit = self.repository.commit(content, &files).await?;
         self.registry.push_as(&format!("{TEAM}/{}", self.name), &commit, behaviour);
         self.repository.merge().await?;
         Ok(commit)
+    }
+
+    /// Takes the repository away; returns where it is until [`Self::appear`].
+    pub fn disappear(&self) -> anyhow::Result<PathBuf> {
+        let away = self.repository.path.with_extension("away");
+        std::fs::rename(&self.repository.path, &away)?;
+        Ok(away)
+    }
+
+    /// Brings the repository back.
+    pub fn appear(&self, away: PathBuf) -> anyhow::Result<()> {
+        Ok(std::fs::rename(away, &self.repository.path)?)
     }
 }
 

@@ -1,33 +1,21 @@
 //! A genuine Prometheus scrapes the pods, and the gates ask it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use idp::model::rollout::{Hold, Outcome, Phase};
 use idp::model::verdict::{Answer, Gate};
 use idp::sandbox::{Load, LoadOptions};
-use kube::api::{Api, DynamicObject, ListParams};
-use serde_json::json;
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
 use super::world::{NAMESPACE, Setup, World};
 use crate::stack::{self, Prometheus};
+use crate::targets::Targets;
 
 /// A world whose pods are scraped once a second, and which has load.
 struct Scraped {
     world: World,
     prometheus: Prometheus,
     _load: Load,
-    targets: JoinHandle<()>,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Scraped {
-    fn drop(&mut self) {
-        self.targets.abort();
-    }
+    _targets: Targets,
 }
 
 const DECLARATION: &str = r#"service:
@@ -64,48 +52,21 @@ deploy:
 
 impl Scraped {
     async fn start() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join("targets.json");
-        std::fs::write(&file, "[]")?;
-        let config = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 900ms}}\nscrape_configs:\n  - job_name: pods\n    file_sd_configs: [{{files: ['{}'], refresh_interval: 1s}}]\n",
-            file.display()
-        );
-        let prometheus = stack::prometheus(&config).await?;
+        let mut targets = Targets::none()?;
+        let prometheus = stack::prometheus(&targets.configuration()).await?;
         let environment =
             format!("    prometheus: {{url: \"{}\", scrape_interval: 1s, timeout: 1s}}\n", prometheus.url);
         // It lives as long as the process, which is a test's.
         let environment: &'static str = environment.leak();
         let mut world = World::start(Setup { environment, ..Setup::default() }).await;
-        let targets = tokio::spawn(follow(world.api("v1", "Pod", NAMESPACE), file));
+        targets.follow(world.api("v1", "Pod", NAMESPACE), NAMESPACE);
         let options =
             LoadOptions { rate: 120.0, max_requests: 100_000, ..LoadOptions::new(NAMESPACE, "web") };
         let load = world.sandbox.load(options);
         world.repository.put(".idp/deploy.yaml", DECLARATION);
         world.merge("one", "healthy");
         world.ends(1, Outcome::Promoted).await;
-        Ok(Self { world, prometheus, _load: load, targets, _folder: folder })
-    }
-}
-
-/// Writes the pods as targets, as service discovery does.
-async fn follow(pods: Api<DynamicObject>, file: PathBuf) {
-    let mut written = String::new();
-    loop {
-        let found = pods.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-        let target = |pod: &DynamicObject| {
-            let ip = pod.data["status"]["podIP"].as_str()?.to_owned();
-            let name = pod.metadata.name.clone()?;
-            Some(json!({"targets": [format!("{ip}:8080")], "labels": {"namespace": NAMESPACE, "pod": name}}))
-        };
-        let text = json!(found.iter().filter_map(target).collect::<Vec<_>>()).to_string();
-        if text != written {
-            let next = file.with_extension("next");
-            std::fs::write(&next, &text).unwrap();
-            std::fs::rename(&next, &file).unwrap();
-            written = text;
-        }
-        sleep(Duration::from_millis(100)).await;
+        Ok(Self { world, prometheus, _load: load, _targets: targets })
     }
 }
 

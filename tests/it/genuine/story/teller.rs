@@ -54,6 +54,7 @@ impl Teller {
             kubeconfig: &ground.api.kubeconfig,
             sources: source(&team),
             kafka: (&kafka.bootstrap, TOPIC),
+            environment: "",
         };
         let daemon = Daemon::prepare(&ground, &setup)?;
         daemon.explain(daemon.start().await)?;
