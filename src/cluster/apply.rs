@@ -110,6 +110,7 @@ pub async fn execute(
     match write {
         Write::Apply { manifest, fence } => apply(calls, view, owner, manifest, fence.as_ref()).await,
         Write::Scale { key, replicas, fence } => scale(calls, view, owner, (key, *replicas), fence).await,
+        Write::Raise { key, replicas, fence } => raise(calls, view, owner, (key, *replicas), fence).await,
         Write::Route { key, patch, fence } => route(calls, view, (key, patch), fence).await,
         Write::Delete { key, uid } => delete(calls, view, owner, key, uid).await,
         Write::SaveRevision { rollout, version, mark, objects } => {
@@ -143,6 +144,26 @@ async fn scale(
     let mut body = json!({"spec": {"replicas": replicas}});
     address(&mut body, key, Some(fence));
     patch(calls, view, owner, (key, &body), MANAGER_ROLLOUT, true).await
+}
+
+/// Writes through the scale subresource. Its answer is no whole object: the next look reads that.
+async fn raise(
+    calls: &Calls,
+    view: &View,
+    owner: Owner<'_>,
+    (key, replicas): (&ObjectKey, u32),
+    fence: &Fence,
+) -> Result<Applied, WriteError> {
+    let resource = resource_of(key);
+    let place = Place { resource: &resource, namespace: &key.namespace, name: &key.name };
+    let patch = json!({"metadata": {"uid": fence.uid, "resourceVersion": fence.resource_version},
+        "spec": {"replicas": replicas}});
+    let answer = calls.merge_scale(&place, MANAGER_ROLLOUT, &patch).await;
+    view.forget(owner.release, key);
+    match answer {
+        Ok(()) => Ok(Applied { key: Some(key.clone()), live: None }),
+        Err(source) => Err(refused(key, source)),
+    }
 }
 
 /// Patches a route that belongs to somebody else. The patch sets UID and resource version to what was read, so that the server refuses it

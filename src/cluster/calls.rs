@@ -147,6 +147,13 @@ impl Calls {
         self.within(self.api(place).patch_status(place.name, &params, &Patch::Merge(patch))).await
     }
 
+    /// JSON merge patch on `/scale` by a manager.
+    pub async fn merge_scale(&self, place: &Place<'_>, manager: &str, patch: &Value) -> Result<(), ApiError> {
+        let params = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(patch);
+        self.within(self.api(place).patch_scale(place.name, &params, &patch)).await.map(drop)
+    }
+
     /// Deletes an object by UID, dependents in the background. Returns the object while finalizers hold it, `None` once it is gone.
     /// Another UID is a conflict.
     pub async fn delete(&self, place: &Place<'_>, uid: &str) -> Result<Option<Raw>, ApiError> {

@@ -65,9 +65,11 @@ impl View {
             }};
         }
         match watched {
-            Watched::Namespace | Watched::HttpRoute | Watched::VirtualService | Watched::DestinationRule => {
-                Ok(false)
-            }
+            Watched::Namespace
+            | Watched::HttpRoute
+            | Watched::VirtualService
+            | Watched::DestinationRule
+            | Watched::Autoscaler => Ok(false),
             Watched::Release => heard!(releases, place.0.clone(), release_seen(&raw)),
             Watched::Deployment | Watched::Service | Watched::ConfigMap => {
                 let key = key_of(resource, &raw);
@@ -102,9 +104,11 @@ impl View {
         let (key, place) = (key_of(resource, raw), (raw.namespace().to_owned(), raw.name().to_owned()));
         let uid = raw.uid();
         let changed = self.change(&release, |shard| match watched {
-            Watched::Namespace | Watched::HttpRoute | Watched::VirtualService | Watched::DestinationRule => {
-                false
-            }
+            Watched::Namespace
+            | Watched::HttpRoute
+            | Watched::VirtualService
+            | Watched::DestinationRule
+            | Watched::Autoscaler => false,
             Watched::Release => shard.releases.removed(&place.0, uid),
             Watched::Deployment | Watched::Service | Watched::ConfigMap => shard.objects.removed(&key, uid),
             Watched::Revision => rollout_of(&place.1)
@@ -252,7 +256,11 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 
 fn take_out(shard: &mut Shard, watched: Watched, place: &(String, String)) -> bool {
     match watched {
-        Watched::Namespace | Watched::HttpRoute | Watched::VirtualService | Watched::DestinationRule => false,
+        Watched::Namespace
+        | Watched::HttpRoute
+        | Watched::VirtualService
+        | Watched::DestinationRule
+        | Watched::Autoscaler => false,
         Watched::Release => shard.releases.remove(&place.0),
         Watched::Deployment | Watched::Service | Watched::ConfigMap => {
             let resource = watched.resource();
@@ -273,7 +281,11 @@ fn take_out(shard: &mut Shard, watched: Watched, place: &(String, String)) -> bo
 
 fn sweep(shard: &mut Shard, watched: Watched, round: u64) -> bool {
     match watched {
-        Watched::Namespace | Watched::HttpRoute | Watched::VirtualService | Watched::DestinationRule => false,
+        Watched::Namespace
+        | Watched::HttpRoute
+        | Watched::VirtualService
+        | Watched::DestinationRule
+        | Watched::Autoscaler => false,
         Watched::Release => shard.releases.sweep(round, |_| true),
         Watched::Deployment | Watched::Service | Watched::ConfigMap => {
             shard.objects.sweep(round, |key| Watched::of(key) == Some(watched))

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::model::name::ReleaseKey;
 use crate::model::object::ObjectKey;
 use crate::model::observed::Live;
-use crate::model::{LABEL_ENVIRONMENT, LABEL_RELEASE, LABEL_SERVICE, MANAGER, MANAGER_ROLLOUT};
+use crate::model::{LABEL_ENVIRONMENT, LABEL_RELEASE, LABEL_SERVICE, MANAGER};
 
 /// An object. With `META` the server is asked for metadata only.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl<const META: bool> Raw<META> {
         let entries = fields.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let managed = entries.iter().any(|entry| is_applied_by(entry, MANAGER));
         let scaled = entries.iter().any(|entry| {
-            is_applied_by(entry, MANAGER_ROLLOUT) && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
+            !is_applied_by(entry, MANAGER) && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
         });
         Self { meta, managed, scaled, value }
     }

@@ -1,4 +1,4 @@
-//! What was last heard of other people's routes, by namespace: they carry no label of ours, so they are filed by the names that they
+//! What was last heard of other people's routes, and of autoscalers, by namespace: they carry no label of ours, so they are filed by the names that they
 //! mention, and a release sees those that mention its Service.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::shard::ObjectRow;
 use super::table::{News, State, Table};
 use super::watched::Watched;
+use crate::model::autoscale::{AUTOSCALER, AUTOSCALING};
 use crate::model::object::ObjectKey;
 use crate::model::observed::{Known, Live, Routes};
 
@@ -34,7 +35,15 @@ pub(super) struct RouteBook {
 
 /// Tells whether a kind is filed here alone: routes are somebody else's, while a rule for destinations may be ours.
 pub(super) fn is_weighted(key: &ObjectKey) -> bool {
-    super::watched::ROUTES.iter().any(|(version, kind)| key.kind == *kind && key.api_version == *version)
+    is_autoscaler(key)
+        || super::watched::ROUTES
+            .iter()
+            .any(|(version, kind)| key.kind == *kind && key.api_version == *version)
+}
+
+/// Tells whether an object is an autoscaler: ours are filed with everybody's, by what they target.
+pub(super) fn is_autoscaler(key: &ObjectKey) -> bool {
+    key.kind == AUTOSCALER && key.api_version == AUTOSCALING
 }
 
 impl RouteBook {
@@ -74,6 +83,11 @@ impl RouteBook {
         let item = Row { object: row, names: names_of(live.object.as_ref()) };
         let news = News { uid: &live.uid, version: &live.resource_version, round, item };
         self.tables.entry(key.namespace.clone()).or_default().told(key.clone(), news);
+    }
+
+    /// Takes the answer that our own delete by UID has removed it.
+    pub fn gone(&mut self, key: &ObjectKey, uid: &str, round: u64) {
+        self.tables.entry(key.namespace.clone()).or_default().gone(key.clone(), uid, round);
     }
 
     /// Takes a read's answer that there is nothing.

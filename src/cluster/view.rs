@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::revision::{RevisionError, Sealed};
-use super::routes::RouteBook;
+use super::routes::{RouteBook, is_autoscaler};
 use super::shard::{ObjectRow, ReleaseSeen, Shard};
 use super::table::{News, State, Table};
 use super::watched::{Health, Watched, Watches};
@@ -94,6 +94,9 @@ impl View {
 
     /// Notes an object as the server answered it to a read or a write.
     pub fn note(&self, release: &ReleaseKey, key: &ObjectKey, live: &Live) {
+        if is_autoscaler(key) {
+            return self.note_route(key, live);
+        }
         let watched = Watched::of(key);
         let round = watched.map_or(u64::MAX, |watched| self.watches.round(watched));
         let row = ObjectRow::new(live, watched.is_none() || !super::shard::is_selected(live), Instant::now());
@@ -109,12 +112,19 @@ impl View {
 
     /// Notes that our own delete by UID was carried out.
     pub fn note_gone(&self, release: &ReleaseKey, key: &ObjectKey, uid: &str) {
+        if is_autoscaler(key) {
+            let round = self.route_round(key);
+            return lock(&self.routes).gone(key, uid, round);
+        }
         let round = self.round(key);
         self.change(release, |shard| shard.objects.gone(key.clone(), uid, round));
     }
 
     /// Notes that a write was refused or unanswered: the next look asks the server.
     pub fn forget(&self, release: &ReleaseKey, key: &ObjectKey) {
+        if is_autoscaler(key) {
+            return self.forget_route(key);
+        }
         self.change(release, |shard| shard.objects.doubt(key.clone()));
     }
 
@@ -210,6 +220,9 @@ impl View {
         shard.namespace = Some(namespace.to_string());
         let (mut observed, mut missing) = shard.observed(namespace.as_str(), known, wanted);
         let (routes, unread) = self.routes().observed(namespace.as_str(), release.service.as_str(), wanted);
+        // Those of ours are in the inventory as well.
+        let own = routes.objects.iter().filter(|(key, _)| is_autoscaler(key) && wanted.contains(key));
+        observed.objects.extend(own.map(|(key, known)| (key.clone(), known.clone())));
         observed.routes = routes;
         missing.extend(unread);
         (observed, missing)

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::view::lock;
 use super::{crd, revision};
+use crate::model::autoscale;
 use crate::model::object::ObjectKey;
 use crate::model::{LABEL_MANAGED_BY, LABEL_RELEASE, LABEL_SERVICE, MANAGER};
 
@@ -40,9 +41,12 @@ pub enum Watched {
     VirtualService,
     /// All rules for destinations of Istio, where the server has them.
     DestinationRule,
+    /// All autoscalers, ours among them: whose they are is told by what they target.
+    Autoscaler,
 }
 
 const GATEWAY: [&str; 1] = ["gateway.networking.k8s.io/v1"];
+const AUTOSCALING: [&str; 1] = [autoscale::AUTOSCALING];
 const ISTIO: [&str; 2] = ["networking.istio.io/v1", "networking.istio.io/v1beta1"];
 /// The versions and kinds of routes that can have weights.
 pub const ROUTES: [(&str, &str); 3] =
@@ -50,7 +54,7 @@ pub const ROUTES: [(&str, &str); 3] =
 
 impl Watched {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Namespace,
         Self::Release,
         Self::Deployment,
@@ -62,6 +66,7 @@ impl Watched {
         Self::HttpRoute,
         Self::VirtualService,
         Self::DestinationRule,
+        Self::Autoscaler,
     ];
 
     /// Returns the kind as it stands in metrics and messages.
@@ -78,10 +83,11 @@ impl Watched {
             Self::HttpRoute => "HTTPRoute",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
+            Self::Autoscaler => autoscale::AUTOSCALER,
         }
     }
 
-    /// Returns whether it shows other people's routes; their kinds need not be there.
+    /// Returns whether it shows other people's routes, or autoscalers; their kinds need not be there.
     pub fn is_route(self) -> bool {
         !self.versions().is_empty()
     }
@@ -90,6 +96,7 @@ impl Watched {
     pub fn versions(self) -> &'static [&'static str] {
         match self {
             Self::HttpRoute => &GATEWAY,
+            Self::Autoscaler => &AUTOSCALING,
             Self::VirtualService | Self::DestinationRule => &ISTIO,
             _ => &[],
         }
@@ -106,6 +113,7 @@ impl Watched {
             }
             Self::HttpRoute => super::raw::resource(GATEWAY[0], self.name()),
             Self::VirtualService | Self::DestinationRule => super::raw::resource(ISTIO[0], self.name()),
+            Self::Autoscaler => super::raw::resource(AUTOSCALING[0], self.name()),
         }
     }
 
@@ -116,7 +124,8 @@ impl Watched {
             | Self::Release
             | Self::HttpRoute
             | Self::VirtualService
-            | Self::DestinationRule => None,
+            | Self::DestinationRule
+            | Self::Autoscaler => None,
             Self::Deployment | Self::Service | Self::ConfigMap => {
                 Some(format!("{LABEL_MANAGED_BY}={MANAGER},{LABEL_SERVICE}"))
             }
@@ -132,7 +141,7 @@ impl Watched {
 
     /// Returns the watch that shows other people's objects of this kind.
     pub fn of_route(kind: &str) -> Option<Self> {
-        [Self::HttpRoute, Self::VirtualService, Self::DestinationRule]
+        [Self::HttpRoute, Self::VirtualService, Self::DestinationRule, Self::Autoscaler]
             .into_iter()
             .find(|watched| watched.name() == kind)
     }

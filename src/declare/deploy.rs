@@ -9,7 +9,7 @@ use super::order;
 use super::section::{At, Complaint, Section, cut};
 use super::text;
 use super::traffic::traffic;
-use super::tree::{Style, Value};
+use super::tree::{Node, Style, Value};
 use super::workload::{port, url_path};
 use crate::model::declaration::{Probe, Tier};
 use crate::model::desired::Mode;
@@ -133,6 +133,22 @@ fn pause(step: &Section<'_>) -> (Duration, bool) {
     }
     let declared = step.duration("pause", Duration::ZERO..=30 * DAY);
     (declared.map_or(Duration::ZERO, |found| found.value), false)
+}
+
+/// Refuses weights that a candidate cannot have beside an autoscaler where traffic follows pods: it never has more of them than stable.
+pub(super) fn beside_autoscaler(section: &Section<'_>) {
+    for node in section.list("canary").unwrap_or_default() {
+        let step = section.inner(node, section.full("canary[]"));
+        let Some(Node { value: Value::Text(text, _), at }) = step.node("weight") else { continue };
+        if let Ok(weight @ 51..=99) = text.parse::<u8>() {
+            let what = format!("the weight {weight} is not to be had beside an autoscaler without a route");
+            let said = Diagnostic::error(Code::Weights, *at, what)
+                .why("traffic follows pods, and the candidate has no more of them than the autoscaler gives stable");
+            section.add(said.fix(
+                "write 50 or less, a route in `deploy.traffic`, or a number of pods in workload.replicas",
+            ));
+        }
+    }
 }
 
 /// Reads `max_surge` and `max_unavailable`; Kubernetes refuses both to be none.

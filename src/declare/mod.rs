@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::declaration::{DEFAULT_REPLICAS, Declaration, ServiceInfo};
 use crate::model::name::{EnvironmentName, ServiceName, TeamName};
+use crate::model::traffic::Provider;
 
 mod deploy;
 mod diagnostic;
@@ -173,10 +174,14 @@ fn declaration(
     let probe = deploy::declared_probe(&deploy.section("healthcheck"));
     let section = file.section("workload");
     let workload = workload::workload(&section, probe);
-    let replicas = workload::replicas(&section).unwrap_or(DEFAULT_REPLICAS);
+    let (replicas, autoscale) = workload::replicas(&section);
+    let replicas = replicas.unwrap_or(DEFAULT_REPLICAS);
     let mode = deploy::mode(&deploy);
     let tier = service.map_or(crate::model::declaration::Tier::Standard, |service| service.tier);
     let mut policy = deploy::policy(file, &deploy, &image, workload.port(), tier);
+    if autoscale.is_some() && policy.traffic.provider == Provider::Replicas {
+        deploy::beside_autoscaler(&deploy);
+    }
     let (after, at) = order::services(&deploy);
     if let (Some(service), Some(at)) = (service.filter(|service| after.contains(&service.name)), at) {
         let what = format!("{} cannot come after itself", service.name);
@@ -190,6 +195,7 @@ fn declaration(
         image: source,
         workload,
         replicas,
+        autoscale,
         mode,
         auto_deploy,
         policy,

@@ -1,6 +1,7 @@
 //! Reads `image` and `workload`: what ends in a pod, as the team wrote it.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::diagnostic::{Code, Diagnostic, Place};
@@ -10,8 +11,12 @@ use super::reference;
 use super::section::{At, Complaint, Section, cut};
 use super::template;
 use super::tree::Value;
+use crate::model::autoscale::{Autoscale, DEFAULT_CPU};
 use crate::model::declaration::{ImageSource, Probe, RunAs, Workload};
 use crate::model::policy::CheckKind;
+
+/// Pods that one service can have.
+const MOST_PODS: u64 = 10_000;
 
 /// Reads `image` but its `wait`.
 pub(super) fn image(section: &Section<'_>) -> ImageSource {
@@ -129,15 +134,36 @@ pub(super) fn port(section: &Section<'_>) -> Option<u16> {
     u16::try_from(found.value).ok()
 }
 
-/// Reads `replicas`; the form with bounds is an autoscaler's.
-pub(super) fn replicas(section: &Section<'_>) -> Option<u32> {
-    let node = section.node("replicas")?;
+/// Reads `replicas`: the pods to begin with, and the bounds where it is the form for an autoscaler.
+pub(super) fn replicas(section: &Section<'_>) -> (Option<u32>, Option<Autoscale>) {
+    let Some(node) = section.node("replicas") else { return (None, None) };
     if let Value::Map(_) = node.value {
-        let path = section.full("replicas");
-        section.add(keys::unsupported_value(node, &path, "{…}", "a number of pods"));
+        let bounds = autoscale(&section.section("replicas"));
+        return (bounds.map(|bounds| bounds.min), bounds);
+    }
+    (count(section, "replicas", 0..=MOST_PODS), None)
+}
+
+fn count(section: &Section<'_>, key: &str, range: RangeInclusive<u64>) -> Option<u32> {
+    section.number(key, range).and_then(|found| u32::try_from(found.value).ok())
+}
+
+fn autoscale(section: &Section<'_>) -> Option<Autoscale> {
+    for (key, fix) in [("min", "write for example min: 2"), ("max", "write for example max: 10")] {
+        if section.node(key).is_none() {
+            section.missing(key, fix);
+        }
+    }
+    let (min, max) = (count(section, "min", 1..=MOST_PODS), count(section, "max", 1..=MOST_PODS));
+    let cpu = count(section, "cpu", 1..=1_000).unwrap_or(DEFAULT_CPU);
+    let (min, max) = (min?, max?);
+    if min > max {
+        let at = section.node("min").map_or(section.at, |node| node.at);
+        let what = format!("`{}` is {min}, above `max`, which is {max}", section.full("min"));
+        section.error(Code::Conflict, at, what, format!("write a min of at most {max}, or a larger max"));
         return None;
     }
-    section.number("replicas", 0..=10_000).and_then(|found| u32::try_from(found.value).ok())
+    Some(Autoscale { min, max, cpu })
 }
 
 fn below(section: &Section<'_>, key: &str, request: Option<&At<Quantity>>, limit: Option<&At<Quantity>>) {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::autoscale::Autoscale;
 use super::desired::Mode;
 use super::image::Digest;
 use super::name::{EnvironmentName, ServiceName, TeamName};
@@ -29,8 +30,10 @@ pub struct Declaration {
     pub image: ImageSource,
     /// What runs.
     pub workload: Workload,
-    /// The pods wanted, 0 to 10,000; belongs to no version.
+    /// The pods wanted, 0 to 10,000; with an autoscaler those that it begins with. Belongs to no version.
     pub replicas: u32,
+    /// Who scales them; belongs to no version.
+    pub autoscale: Option<Autoscale>,
     /// Apply or observe.
     pub mode: Mode,
     /// `false`: a new version is shown and not started by itself.

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::autoscale::Autoscale;
 use super::change::{Changes, Revision};
 use super::image::ImageRequest;
 use super::name::{Namespace, ReleaseKey, SourceName, TeamName};
@@ -65,8 +66,11 @@ pub struct Desired {
     pub mode: Mode,
     /// `false`: a new version is shown and not started by itself.
     pub auto_deploy: bool,
-    /// The pods wanted, 0 to 10,000. Belongs to no version.
+    /// The pods wanted, 0 to 10,000; with an autoscaler those that it begins with. Belongs to no version.
     pub replicas: u32,
+    /// The autoscaler's bounds. Belong to no version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<Autoscale>,
     /// How a new version is rolled out.
     pub policy: Policy,
     /// The port that the pods serve on, and where their metrics are.

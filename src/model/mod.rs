@@ -3,6 +3,7 @@
 //!
 //! In: text and numbers from files, commits and the cluster. Out: types. May use: nothing of the other rooms.
 
+pub mod autoscale;
 pub mod change;
 pub mod command;
 pub mod declaration;

@@ -38,7 +38,8 @@ pub struct Live {
     pub resource_version: String,
     /// Whether the manager `idp` has applied it (from `managedFields`, before they were dropped).
     pub managed: bool,
-    /// Whether the manager `idp-rollout` owns `spec.replicas`: until it does, an apply by `idp` without the field would reset it.
+    /// Whether somebody beside the manager `idp` owns `spec.replicas` (`idp-rollout`, an autoscaler, a person): until then, an apply by
+    /// `idp` without the field would reset it.
     pub scaled: bool,
     /// The whole object as JSON, `managedFields` dropped.
     pub object: Arc<Value>,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::autoscale::Autoscale;
 use super::change::Changes;
 use super::command::CommandResult;
 use super::desired::{Identity, Mode};
@@ -220,8 +221,11 @@ pub struct Record {
     /// The sequence number up to which entries were acknowledged by the broker and trimmed.
     #[serde(default)]
     pub published: u64,
-    /// Pods wanted; belongs to no version.
+    /// Pods wanted; belongs to no version. With an autoscaler: what it holds, or held at most since the running rollout began.
     pub replicas: u32,
+    /// The bounds of the autoscaler that is ours; belong to no version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<Autoscale>,
     /// The number of the newest rollout.
     #[serde(default)]
     pub rollouts: u64,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::autoscale::Scaling;
 use super::change::{Changes, Revision};
 use super::desired::Identity;
 use super::image::{Image, ImageRequest};
@@ -145,6 +146,9 @@ pub struct Rollout {
     /// stable's takes this rollout's template under its cover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cover: Option<u64>,
+    /// What is kept of an autoscaler.
+    #[serde(default, skip_serializing_if = "Scaling::is_idle")]
+    pub scaling: Scaling,
 }
 
 /// The candidate of a rollout.

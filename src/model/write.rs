@@ -24,6 +24,15 @@ pub enum Write {
         /// What was read.
         fence: Fence,
     },
+    /// Replicas of a workload that somebody else scales, once, through its scale subresource: it changes nobody's fields.
+    Raise {
+        /// The workload.
+        key: ObjectKey,
+        /// The pods wanted.
+        replicas: u32,
+        /// What was read.
+        fence: Fence,
+    },
     /// JSON patch by `idp-rollout` of a team's own route.
     Route {
         /// The route.
@@ -71,6 +80,7 @@ impl Write {
         match self {
             Self::Apply { .. } => "apply",
             Self::Scale { .. } => "scale",
+            Self::Raise { .. } => "raise",
             Self::Route { .. } => "route",
             Self::Delete { .. } => "delete",
             Self::SaveRevision { .. } => "save_revision",

@@ -316,7 +316,10 @@ impl Driver {
 fn key_of(write: &Write) -> Option<&ObjectKey> {
     match write {
         Write::Apply { manifest, .. } => Some(&manifest.key),
-        Write::Scale { key, .. } | Write::Route { key, .. } | Write::Delete { key, .. } => Some(key),
+        Write::Scale { key, .. }
+        | Write::Raise { key, .. }
+        | Write::Route { key, .. }
+        | Write::Delete { key, .. } => Some(key),
         Write::SaveRevision { .. } | Write::MarkRevision { .. } | Write::DropRevision { .. } => None,
     }
 }

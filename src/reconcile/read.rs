@@ -10,6 +10,7 @@ use crate::model::object::ObjectKey;
 use crate::model::observed::{Known, Observed};
 use crate::model::record::Record;
 use crate::model::traffic::Router;
+use crate::render;
 use crate::rollout::{self, view};
 use crate::telemetry::metrics::Stage;
 
@@ -70,7 +71,8 @@ impl Driver {
             .filter_map(Known::present)
             .flat_map(|revision| revision.objects.iter().map(|manifest| manifest.key.clone()));
         // What a router needs beside them is looked for only where there may be one.
-        let routed = !observed.routes.objects.is_empty() || stored.record().is_some_and(is_routed);
+        let is_route = |key: &ObjectKey| rollout::route::dialect(key).is_some();
+        let routed = observed.routes.objects.keys().any(is_route) || stored.record().is_some_and(is_routed);
         let tracks = stored
             .record()
             .filter(|_| routed)
@@ -232,6 +234,7 @@ fn wanted_keys(
 ) -> Vec<ObjectKey> {
     let mut keys =
         vec![view::stable_key(release, namespace.as_str()), view::canary_key(release, namespace.as_str())];
+    keys.push(render::autoscaler_key(release.service.as_str(), namespace.as_str()));
     keys.extend(record.into_iter().flat_map(|record| record.inventory.keys().cloned()));
     keys.extend(routes(namespace, head, record));
     keys.extend(

@@ -12,6 +12,7 @@ use crate::model::desired::Desired;
 use crate::model::name::{Namespace, ReleaseKey, SourceName};
 use crate::model::object::Manifest;
 
+mod autoscaler;
 mod body;
 mod identity;
 mod image;
@@ -21,6 +22,7 @@ mod pod;
 mod tests;
 mod tracks;
 
+pub use autoscaler::{autoscaler_key, autoscaler_of};
 pub use body::{CANARY_SUFFIX, Stamp, canary_of, content_hash, pin, stamp};
 pub use tracks::{subsets_key, subsets_of, track_of};
 
@@ -167,6 +169,7 @@ pub fn render(declaration: &Declaration, context: &RenderContext<'_>) -> Result<
         mode: declaration.mode,
         auto_deploy: declaration.auto_deploy,
         replicas: declaration.replicas,
+        autoscale: declaration.autoscale,
         policy: declaration.policy.clone(),
         port: declaration.workload.port(),
         objects,

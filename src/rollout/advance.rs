@@ -3,7 +3,6 @@
 
 use super::input::{Advance, Inputs};
 use super::machine::Machine;
-use super::view::stable_key;
 use crate::model::desired::Mode;
 use crate::model::record::{COMMANDS, HELD, HISTORY, Record};
 use crate::model::rollout::Phase;
@@ -15,6 +14,7 @@ pub fn advance(record: &Record, input: &Inputs<'_>) -> Advance {
     let mut machine = Machine::new(record, input);
     machine.record.epoch = machine.record.epoch.max(input.epoch);
     machine.note_head();
+    machine.note_size();
     machine.obey();
     machine.refuse_unreadable();
     machine.note_drift();
@@ -53,16 +53,10 @@ fn keep_newest<V>(map: &mut std::collections::BTreeMap<u64, V>, most: usize) {
 }
 
 impl Machine<'_> {
-    /// Takes over what belongs to no version: who owns the release, how many pods, whether it is acted on.
+    /// Takes over what belongs to no version: who owns the release, whether it is acted on.
     fn note_head(&mut self) {
         let Some(desired) = self.input.head.desired() else { return };
         self.record.team = desired.team.clone();
-        if self.record.replicas != desired.replicas {
-            self.record.replicas = desired.replicas;
-            if self.record.rollout.is_none() && self.record.stable.is_some() {
-                self.record.applying.insert(stable_key(self.input.release, self.input.namespace.as_str()));
-            }
-        }
         // A switch during a rollout takes effect when it ends.
         if self.record.rollout.is_none() {
             self.record.mode = desired.mode;

@@ -9,6 +9,7 @@ use super::hold;
 use super::machine::{Machine, is_beside};
 use super::route::Choice;
 use super::view::Workload;
+use crate::model::autoscale::Scaling;
 use crate::model::change::Changes;
 use crate::model::desired::{Desired, Head};
 use crate::model::duration::rough;
@@ -109,6 +110,7 @@ impl Machine<'_> {
             away: false,
             joining: false,
             cover,
+            scaling: Scaling::default(),
         });
         number
     }
@@ -205,6 +207,10 @@ impl Machine<'_> {
                 return;
             }
         };
+        if let Some(reason) = self.unscalable(rollout, router.is_some()) {
+            self.park(Verdict::unknown(Gate::Cluster, reason));
+            return;
+        }
         if self.paused(rollout) || !self.in_turn(rollout) || !self.start_approved(rollout) || !self.cleared()
         {
             return;

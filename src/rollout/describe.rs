@@ -1,5 +1,6 @@
 //! How a release shows: phase, health, sync, weight, one sentence, conditions. Derived anew on every pass; nothing is decided on it.
 
+use super::autoscale;
 use super::hold;
 use super::machine::{Machine, is_beside};
 use super::route::Choice;
@@ -132,7 +133,9 @@ impl Machine<'_> {
         let rests =
             self.record.stable.as_ref().is_some_and(|stable| stable.version.identity == head.identity);
         if rests && self.record.serving.is_none() {
-            return format!("commit {} runs", self.record.revision);
+            let doubled = self.record.autoscale.and_then(|_| autoscale::foreign(&self.record, self.input));
+            let doubled = doubled.map_or(String::new(), |(key, _)| format!("; {}", autoscale::doubled(key)));
+            return format!("commit {} runs{doubled}", self.record.revision);
         }
         if let Some((number, held)) = hold::holding(&self.record, &head.identity) {
             let word = if held.hold == Hold::Held { "held" } else { "parked" };

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::autoscale;
 use super::back;
 use super::input::Inputs;
 use super::machine::{self, sizes};
@@ -162,17 +163,24 @@ fn resize(record: &Record, input: &Inputs<'_>, view: &View, writes: &mut Vec<Wri
     }
     let stable = stable_key(input.release, input.namespace.as_str());
     let canary = canary_key(input.release, input.namespace.as_str());
+    let held = autoscale::of(record, input).and_then(|scaler| autoscale::held(view, &scaler)).is_some();
     let mut scale = |key: &ObjectKey, workload: Option<&Workload>, replicas: u32| {
         let Some(workload) = workload else { return };
         let applied =
             writes.iter().any(|write| matches!(write, Write::Apply { manifest, .. } if manifest.key == *key));
         if !applied && is_ours(record, input.release, key, &workload.live) {
-            let fence = workload.fence.clone();
-            writes.push(Write::Scale { key: key.clone(), replicas, fence });
+            let (key, fence) = (key.clone(), workload.fence.clone());
+            let lent = held && key == stable && workload.live.scaled;
+            writes.push(if lent {
+                Write::Raise { key, replicas, fence }
+            } else {
+                Write::Scale { key, replicas, fence }
+            });
         }
     };
+    let wanted = autoscale::goal(record, input, view, target.stable);
     let present = Pair {
-        stable: if view.stable.present().is_some() { target.stable } else { 0 },
+        stable: if view.stable.present().is_some() { wanted } else { 0 },
         candidate: if view.canary.present().is_some() { target.candidate } else { 0 },
     };
     match next(bounds, sizes(view), present) {
@@ -225,7 +233,10 @@ fn removals(record: &Record, input: &Inputs<'_>, view: &View, bodies: &[Body], w
             writes.push(Write::Delete { key: canary, uid: workload.live.uid.clone() });
         }
     }
-    for (key, entry) in record.inventory.iter().filter(|(key, _)| routes::is_track(input.release, key)) {
+    let over = autoscale::is_over(record, input);
+    let passing =
+        |key: &ObjectKey| routes::is_track(input.release, key) || over && autoscale::is_autoscaler(key);
+    for (key, entry) in record.inventory.iter().filter(|(key, _)| passing(key)) {
         let wanted = bodies.iter().any(|body| body.manifest.key == *key);
         if let (false, Ownership::Owned { uid }, Known::Present(_)) =
             (wanted, &entry.ownership, input.observed.object(key))

@@ -145,11 +145,12 @@ pub fn next_people(rollout: &mut Rollout) {
     rollout.people.waited_since = None;
 }
 
-/// Returns the bounds of the sizes of a rollout that wants so many pods. With a router both tracks may have all of them.
+/// Returns the bounds of the sizes of a rollout that wants so many pods. With a router, or an autoscaler, both tracks
+/// may have all of them.
 pub fn bounds(rollout: &Rollout, replicas: u32) -> Bounds {
     let Policy { max_surge, max_unavailable, .. } = rollout.policy;
     let mut bounds = Bounds::new(replicas, max_surge, max_unavailable);
-    if rollout.router.is_some() {
+    if rollout.router.is_some() || rollout.scaling.scaled {
         bounds.most = bounds.most.max(replicas.saturating_mul(2));
     }
     bounds
@@ -157,9 +158,10 @@ pub fn bounds(rollout: &Rollout, replicas: u32) -> Bounds {
 
 /// Returns the sizes that a step of this weight rests at.
 pub fn step_sizes(rollout: &Rollout, bounds: Bounds, weight: u8) -> Pair {
-    match rollout.router {
-        None => size::resting(bounds, weight.min(99)),
-        Some(_) => size::routed(bounds, weight, rollout.policy.strategy == Strategy::BlueGreen),
+    match (&rollout.router, rollout.scaling.candidate) {
+        (None, Some(candidate)) => Pair { stable: bounds.wanted, candidate },
+        (None, None) => size::resting(bounds, weight.min(99)),
+        (Some(_), _) => size::routed(bounds, weight, rollout.policy.strategy == Strategy::BlueGreen),
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod advance;
 mod assign;
+mod autoscale;
 mod back;
 mod before;
 mod begin;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::autoscale;
 use super::input::Inputs;
 use super::machine::{is_beside, step_sizes};
 use super::routes;
@@ -45,6 +46,7 @@ pub fn objects(record: &Record, input: &Inputs<'_>) -> Vec<Body> {
         (Some(rollout), _) => running(record, rollout, input),
     };
     routes::add(record, input, &mut bodies);
+    autoscale::add(record, input, &mut bodies);
     bodies.sort_by_key(|body| body.manifest.role);
     bodies.dedup_by(|a, b| a.manifest.key == b.manifest.key);
     bodies

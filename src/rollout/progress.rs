@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::autoscale;
 use super::gates::{self, Evaluation, Traffics, elapsed};
 use super::machine::{Machine, STORE_EVERY, is_beside, next_people, next_stage, step_sizes};
 use super::people::{self, PATIENCE, Wait};
@@ -17,6 +18,7 @@ use crate::model::verdict::{Gate, Verdict};
 impl Machine<'_> {
     /// One look at the running step.
     pub fn progressing(&mut self) {
+        self.fix_candidate();
         let Some(rollout) = self.record.rollout.clone() else { return };
         let Some(weight) = rollout.policy.steps.get(rollout.step as usize).map(|step| step.weight) else {
             return;
@@ -31,6 +33,8 @@ impl Machine<'_> {
             return;
         }
         let target = step_sizes(&rollout, self.bounds(&rollout), weight);
+        let stable = autoscale::goal(&self.record, self.input, &self.view, target.stable);
+        let target = Pair { stable, ..target };
         if !self.stands(&rollout, weight, target) {
             self.step_deadline(&rollout);
             return;
@@ -227,6 +231,7 @@ impl Machine<'_> {
         let now = self.input.now;
         if let Some(rollout) = self.record.rollout.as_mut() {
             rollout.step = next;
+            rollout.scaling.candidate = None;
             rollout.step_since = now;
             rollout.progress_at = now;
             rollout.progress_pods = 0;

@@ -1,11 +1,13 @@
 //! Promoting and Baking: stable's Deployment takes the candidate's template, then all pods are the candidate's and the gates still
 //! watch. Order of the end: stable's template, stable ready, waiting shared objects, candidate to 0, bake, prune, terminal record.
 
+use super::input::Inputs;
 use super::machine::{Machine, is_beside};
 use super::objects;
 use super::people;
 use super::progress::{best_verdict, stage_limit};
-use super::view::Workload;
+use super::view::{View, Workload};
+use crate::model::object::Manifest;
 use crate::model::observed::Known;
 use crate::model::rollout::{Phase, Place, Rollout};
 use crate::model::verdict::{Gate, Verdict};
@@ -20,10 +22,10 @@ impl Machine<'_> {
         }
         let wanted = self.record.replicas;
         let ready = self.view.stable.present().map_or(0, Workload::ready_current);
-        if self.carries_candidate(&rollout) {
+        if carries(self.input, &self.view, rollout.number) {
             self.note_progress(ready);
         }
-        let complete = self.carries_candidate(&rollout)
+        let complete = carries(self.input, &self.view, rollout.number)
             && self.view.stable.present().is_some_and(|workload| workload.complete(wanted));
         if complete && !rollout.stable_ready {
             if let Some(rollout) = self.record.rollout.as_mut() {
@@ -108,19 +110,9 @@ impl Machine<'_> {
         }
     }
 
-    /// Tells whether stable's Deployment carries the candidate's template, as this rollout wrote it.
-    fn carries_candidate(&self, rollout: &Rollout) -> bool {
-        let Some(workload) = self.view.stable.present() else { return false };
-        workload.rollout == Some(rollout.number)
-            && self
-                .template_of(rollout.number)
-                .is_some_and(|body| !crate::plan::template_differs(&body.body, workload.live.object.as_ref()))
-    }
-
     /// Returns the workload as a kept revision has it.
-    pub fn template_of(&self, number: u64) -> Option<&crate::model::object::Manifest> {
-        let body = self.input.observed.revisions.get(&number).and_then(Known::present)?;
-        objects::workload(&body.objects)
+    pub fn template_of(&self, number: u64) -> Option<&Manifest> {
+        template_of(self.input, number)
     }
 
     /// Tells whether no pod of the candidate's own Deployment is wanted or left.
@@ -136,4 +128,16 @@ impl Machine<'_> {
             }
         }
     }
+}
+
+fn template_of<'a>(input: &Inputs<'a>, number: u64) -> Option<&'a Manifest> {
+    objects::workload(&objects::kept(input, number)?.objects)
+}
+
+/// Tells whether stable's Deployment carries the template of a rollout's candidate, as that rollout wrote it.
+pub fn carries(input: &Inputs<'_>, view: &View, number: u64) -> bool {
+    let Some(workload) = view.stable.present() else { return false };
+    workload.rollout == Some(number)
+        && template_of(input, number)
+            .is_some_and(|body| !crate::plan::template_differs(&body.body, workload.live.object.as_ref()))
 }

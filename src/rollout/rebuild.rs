@@ -8,12 +8,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::autoscale;
 use super::begin::image_of;
 use super::hold;
 use super::machine::is_beside;
 use super::route::{self, Choice};
 use super::traffic::share_of;
 use super::view::{View, Workload, carries_labels, stable_key};
+use crate::model::autoscale::Scaling;
 use crate::model::change::Changes;
 use crate::model::desired::{Desired, Identity};
 use crate::model::name::ReleaseKey;
@@ -105,6 +107,7 @@ fn fresh(release: &ReleaseKey, desired: &Desired, epoch: u64) -> Record {
         sequence: 0,
         published: 0,
         replicas: desired.replicas,
+        autoscale: desired.autoscale,
         rollouts: 0,
         phase: "Stable".to_owned(),
         health: Health::Unknown,
@@ -251,6 +254,7 @@ fn unfinished(
         away: false,
         joining: false,
         cover: None,
+        scaling: Scaling::default(),
     })
 }
 
@@ -302,7 +306,7 @@ fn found_running(
         let live = observed.object(key).present()?;
         let track = live.object.pointer(&format!("/metadata/labels/{}", LABEL_TRACK.replace('/', "~1")));
         let beside = entry.role == Role::Workload && track.and_then(Value::as_str) == Some("canary");
-        if beside || super::routes::is_track(release, key) {
+        if beside || super::routes::is_track(release, key) || autoscale::is_autoscaler(key) {
             return None;
         }
         let body = as_applied(live.object.as_ref(), entry.role);

@@ -80,6 +80,15 @@ pub fn routed(bounds: Bounds, weight: u8, full: bool) -> Pair {
     Pair { stable: n, candidate: if full { n } else { share.max(1).min(n) } }
 }
 
+/// Returns the candidate's pods beside a stable that an autoscaler holds at `stable`, without a router: as many as give it `weight` per
+/// cent of all, at least one and at most as many as stable has. Above 50 per cent they do not.
+pub fn beside(stable: u32, weight: u8) -> u32 {
+    let weight = u64::from(weight.clamp(1, 99));
+    let rest = 100 - weight;
+    let nearest = (2 * u64::from(stable) * weight + rest) / (2 * rest);
+    u32::try_from(nearest).unwrap_or(stable).max(1).min(stable)
+}
+
 /// Distance of `c / all` from the weight, scaled so that no rounding decides.
 fn error(candidate: u32, all: u32, weight: u8) -> u64 {
     let share = u64::from(candidate) * 100_000_000 / u64::from(all.max(1));
@@ -212,6 +221,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn beside_an_autoscaler_no_other_number_of_pods_is_nearer_to_the_exact_one() {
+        // |c − s·w/(100−w)|, scaled by 100−w.
+        let distance = |s: u32, c: u32, w: u8| {
+            (i64::from(c) * (100 - i64::from(w)) - i64::from(s) * i64::from(w)).unsigned_abs()
+        };
+        for s in 1..=60u32 {
+            for w in 1..=50u8 {
+                let got = beside(s, w);
+                let least = (1..=s).map(|c| distance(s, c, w)).min().unwrap();
+                assert_eq!(distance(s, got, w), least, "s={s} w={w} c={got}");
+            }
+            assert_eq!((beside(s, 50), beside(s, 99)), (s, s));
+        }
+        assert_eq!((beside(0, 10), beside(12, 10), beside(10, 20), beside(3, 1)), (0, 1, 3, 1));
     }
 
     #[test]

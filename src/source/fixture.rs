@@ -314,6 +314,7 @@ fn desired(request: &RenderRequest, text: &str, environment: &str) -> Desired {
         mode: Mode::Apply,
         auto_deploy: true,
         replicas: 1,
+        autoscale: None,
         policy,
         port: 80,
         objects: Vec::new(),

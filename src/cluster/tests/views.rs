@@ -54,6 +54,26 @@ async fn watches_fill_the_view_and_wake() {
 }
 
 #[tokio::test]
+async fn an_autoscaler_is_seen_by_whose_workload_it_targets() {
+    let world = World::watching().await;
+    world.cluster.observe(&world.release, &world.namespace, &[]).await.unwrap();
+    let scaler = |name: &str, target: &str| {
+        json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name},
+            "spec": {"maxReplicas": 4, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target}}})
+    };
+    create(&world, scaler("others", "other")).await;
+    let before = woken(&world);
+    create(&world, scaler("keda-hpa-web", "web")).await;
+    world.eventually("it wakes", || woken(&world) > before).await;
+    let own = crate::render::autoscaler_key("web", "shop");
+    let observed =
+        world.cluster.observe(&world.release, &world.namespace, std::slice::from_ref(&own)).await.unwrap();
+    let seen: Vec<&str> = observed.routes.objects.keys().map(|key| key.name.as_str()).collect();
+    assert_eq!(seen, ["keda-hpa-web", "web"]);
+    assert_eq!(observed.object(&own), &Known::Absent, "without a read of its own");
+}
+
+#[tokio::test]
 async fn a_label_on_a_pod_elsewhere_shows_and_wakes_nothing() {
     let world = World::watching().await;
     world.cluster.observe(&world.release, &world.namespace, &[]).await.unwrap();

@@ -100,6 +100,42 @@ async fn replicas_belong_to_the_rollout_alone() {
 }
 
 #[tokio::test]
+async fn what_an_autoscaler_holds_is_raised_without_taking_it_over() {
+    let world = World::new().await;
+    let made = write(&world, &apply(&deployment("web", "i:1", Some(0)), None)).await.unwrap().unwrap();
+    let fence =
+        |live: &Live| Fence { uid: live.uid.clone(), resource_version: live.resource_version.clone() };
+    let scale = Write::Scale { key: key("Deployment", "web"), replicas: 3, fence: fence(&made) };
+    let scaled = write(&world, &scale).await.unwrap().unwrap();
+    let resource = super::super::raw::resource("apps/v1", "Deployment");
+    let place = Place { resource: &resource, namespace: "shop", name: "web" };
+    let five = json!({"spec": {"replicas": 5}});
+    world.calls().merge_scale(&place, "kube-controller-manager", &five).await.unwrap();
+    let raise = |live: &Live| Write::Raise { key: key("Deployment", "web"), replicas: 8, fence: fence(live) };
+    let error = write(&world, &raise(&scaled)).await.unwrap_err();
+    assert!(matches!(error, WriteError::Conflict { .. }), "{error}");
+    let live = look(&world, "web").await;
+    assert!(live.scaled, "somebody else's number is none that an apply would reset");
+    write(&world, &raise(&live)).await.unwrap();
+    let live = look(&world, "web").await;
+    assert_eq!(live.object["spec"]["replicas"], 8);
+    let other = Live { uid: "another".into(), ..live };
+    let error = write(&world, &raise(&other)).await.unwrap_err();
+    assert!(matches!(error, WriteError::Conflict { .. }), "{error}");
+    assert_eq!(look(&world, "web").await.object["spec"]["replicas"], 8);
+}
+
+/// What the next look shows of a Deployment.
+async fn look(world: &World, name: &str) -> Live {
+    let key = key("Deployment", name);
+    let resource = super::super::raw::resource("apps/v1", "Deployment");
+    let place = Place { resource: &resource, namespace: "shop", name };
+    let raw = world.calls().get(&place).await.unwrap().unwrap();
+    assert_eq!(raw.name(), key.name);
+    raw.into_live(&resource)
+}
+
+#[tokio::test]
 async fn a_delete_names_its_object_by_uid() {
     let world = World::new().await;
     let first = write(&world, &apply(&config("a", "1"), None)).await.unwrap().unwrap();

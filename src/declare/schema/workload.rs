@@ -23,7 +23,7 @@ pub(super) struct Workload {
     /// Named ports.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) ports: Option<BTreeMap<String, Loose>>,
-    /// The pods wanted. Default 2. Only the number is enforced.
+    /// The pods wanted. Default 2. With bounds an autoscaler decides.
     pub(super) replicas: Option<Replicas>,
     /// Requested CPU.
     pub(super) cpu: Option<Quantity>,
@@ -69,8 +69,22 @@ pub(super) struct Workload {
 #[schemars(untagged)]
 pub(super) enum Replicas {
     Count(u32),
-    /// An autoscaler's bounds: not enforced yet.
-    Scaled(BTreeMap<String, Loose>),
+    Scaled(Autoscale),
+}
+
+/// An autoscaler's bounds.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Autoscale {
+    /// Pods at least.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) min: u32,
+    /// Pods at most.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) max: u32,
+    /// The mean CPU use to aim at, in per cent of what is requested. Default 80.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub(super) cpu: Option<u32>,
 }
 
 #[derive(JsonSchema)]

@@ -1,6 +1,7 @@
 //! The machine on values: a toy cluster that obeys writes, plays the Deployment controller and the pods, and counts what is done
 //! to it.
 
+mod autoscaled;
 mod crash;
 mod gates;
 mod gateway;

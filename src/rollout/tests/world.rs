@@ -132,6 +132,9 @@ pub struct World {
     pub granted: u8,
     /// The story breaks pods or routes: traffic may go nowhere.
     pub disturbed: bool,
+    /// The sizes that our writes gave stable's Deployment, and those that came through its scale subresource.
+    pub sized: Vec<u32>,
+    pub raised: Vec<u32>,
 }
 
 pub fn policy(strategy: Strategy) -> Policy {
@@ -226,6 +229,7 @@ pub fn desired(tag: &str, strategy: Strategy) -> Desired {
         mode: Mode::Apply,
         auto_deploy: true,
         replicas: 3,
+        autoscale: None,
         policy: policy(strategy),
         port: 8080,
         objects: vec![
@@ -310,6 +314,8 @@ impl World {
             fallen: None,
             granted: 0,
             disturbed: false,
+            sized: Vec::new(),
+            raised: Vec::new(),
             quiet: false,
             due: None,
             stirred: true,
@@ -379,6 +385,7 @@ impl World {
             });
         }
         wanted.extend(self.record.iter().flat_map(|record| record.inventory.keys().cloned()));
+        wanted.insert(render::autoscaler_key("web", "shop"));
         if let Some(record) = &self.record {
             wanted.extend(track_keys(&self.release, "shop", record));
         }
@@ -509,7 +516,7 @@ impl World {
             let refused = match &write {
                 Write::Apply { manifest, fence: None } => self.objects.contains_key(&manifest.key),
                 Write::Apply { manifest, fence: Some(_) } => !self.objects.contains_key(&manifest.key),
-                Write::Scale { key, .. } => !self.objects.contains_key(key),
+                Write::Scale { key, .. } | Write::Raise { key, .. } => !self.objects.contains_key(key),
                 Write::SaveRevision { rollout, .. }
                 | Write::MarkRevision { rollout, .. }
                 | Write::DropRevision { rollout } => {
@@ -585,17 +592,7 @@ impl World {
                 object.body["metadata"]["generation"] = json!(generation);
                 object.version = version;
             }
-            Write::Scale { key, replicas, fence } => {
-                let object = self.objects.get_mut(&key).expect("scale of what is there");
-                if object.uid != fence.uid || object.version.to_string() != fence.resource_version {
-                    return;
-                }
-                let generation = object.body["metadata"]["generation"].as_u64().unwrap_or(1) + 1;
-                object.body["spec"]["replicas"] = json!(replicas);
-                object.body["metadata"]["generation"] = json!(generation);
-                object.scaled = true;
-                object.version = version;
-            }
+            Write::Scale { .. } | Write::Raise { .. } => self.resize(write, version),
             Write::Route { key, patch, fence } => self.patch_route(&key, &patch, Some(&fence)),
             Write::Delete { key, uid } => {
                 if self.objects.get(&key).is_some_and(|object| object.uid == uid) {
@@ -623,6 +620,26 @@ impl World {
             Write::DropRevision { rollout } => {
                 self.revisions.remove(&rollout);
             }
+        }
+    }
+
+    fn resize(&mut self, write: Write, version: u64) {
+        let (key, replicas, fence, raised) = match write {
+            Write::Scale { key, replicas, fence } => (key, replicas, fence, false),
+            Write::Raise { key, replicas, fence } => (key, replicas, fence, true),
+            other => panic!("no size in {other:?}"),
+        };
+        let object = self.objects.get_mut(&key).expect("scale of what is there");
+        if object.uid != fence.uid || object.version.to_string() != fence.resource_version {
+            return;
+        }
+        let generation = object.body["metadata"]["generation"].as_u64().unwrap_or(1) + 1;
+        object.body["spec"]["replicas"] = json!(replicas);
+        object.body["metadata"]["generation"] = json!(generation);
+        object.scaled = true;
+        object.version = version;
+        if key.name == "web" {
+            if raised { &mut self.raised } else { &mut self.sized }.push(replicas);
         }
     }
 
@@ -924,8 +941,8 @@ impl World {
         let Some(record) = &self.record else { return };
         let bounds = size::Bounds::new(record.replicas, Amount::Percent(25), Amount::Count(0));
         let running = record.rollout.as_ref().or(record.serving.as_deref());
-        let routed =
-            running.is_some_and(|rollout| rollout.router.is_some()) || !self.routes.objects.is_empty();
+        let routed = running.is_some_and(|rollout| rollout.router.is_some() || rollout.scaling.scaled)
+            || !self.routes.objects.is_empty();
         let most = if routed { 2 * record.replicas } else { 0 };
         assert!(
             stable + canary <= bounds.most.max(record.replicas + 1).max(most),

@@ -62,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) groups: Vec<String>,
     /// Bearer tokens: whose each is, and the verbs that this person may use.
     pub(crate) tokens: BTreeMap<String, (String, Vec<String>)>,
+    /// The CPU use of a Deployment's pods, by namespace and name, in per cent of what they request.
+    pub(crate) cpu: BTreeMap<(String, String), u32>,
     pub(crate) write_latency: Duration,
     pub(crate) bookmark_interval: Duration,
 }
@@ -92,6 +94,7 @@ impl Core {
                 user: "sandbox-admin".to_owned(),
                 groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
                 tokens: BTreeMap::new(),
+                cpu: BTreeMap::new(),
                 write_latency: Duration::ZERO,
                 bookmark_interval: Duration::from_mins(1),
             }),

@@ -9,6 +9,7 @@ pub(crate) fn fill(kind: &KindSpec, object: &mut Value) {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("apps", "Deployment") => deployment(object),
         ("apps", "ReplicaSet") => replica_set(object),
+        ("autoscaling", _) => autoscaler(json::map_mut(object, &["spec"])),
         ("", "Pod") => pod(object),
         ("", "Service") => service(json::map_mut(object, &["spec"])),
         ("", "Secret") => secret(object),
@@ -31,6 +32,13 @@ fn deployment(object: &mut Value) {
         json::default(rolling, "maxSurge", "25%");
     }
     template(spec);
+}
+
+fn autoscaler(spec: &mut Map<String, Value>) {
+    json::default(spec, "minReplicas", 1);
+    let target = json!({"type": "Utilization", "averageUtilization": 80});
+    let cpu = json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
+    json::default(spec, "metrics", cpu);
 }
 
 fn replica_set(object: &mut Value) {

@@ -199,6 +199,15 @@ const BUILT_IN: &[Row] = &[
     ("", "v1", "ServiceAccount", "serviceaccounts", "sa", "n", "core.v1.ServiceAccount"),
     ("apps", "v1", "Deployment", "deployments", "deploy", "nsc", "apps.v1.Deployment"),
     ("apps", "v1", "ReplicaSet", "replicasets", "rs", "nsc", "apps.v1.ReplicaSet"),
+    (
+        "autoscaling",
+        "v2",
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+        "hpa",
+        "ns",
+        "autoscaling.v2.HorizontalPodAutoscaler",
+    ),
     ("coordination.k8s.io", "v1", "Lease", "leases", "", "n", "coordination.v1.Lease"),
     ("events.k8s.io", "v1", "Event", "events", "ev", "n", "events.v1.Event"),
     (

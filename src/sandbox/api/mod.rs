@@ -161,6 +161,16 @@ impl ApiServer {
         self.inner.core.probe.set_hook(None);
     }
 
+    /// The mean CPU use of a Deployment's pods that its autoscalers go by, in per cent of what they request; none: nobody measures it.
+    pub fn set_cpu(&self, namespace: &str, deployment: &str, used: Option<u32>) {
+        let key = (namespace.to_owned(), deployment.to_owned());
+        let cpu = &mut self.inner.core.settings().cpu;
+        match used {
+            Some(used) => drop(cpu.insert(key, used)),
+            None => drop(cpu.remove(&key)),
+        }
+    }
+
     /// How long each mutating request waits before its effect.
     pub fn set_write_latency(&self, latency: Duration) {
         self.inner.core.settings().write_latency = latency;

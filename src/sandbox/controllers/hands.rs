@@ -22,21 +22,23 @@ pub(super) struct Hands {
     deployments: Option<Arc<KindSpec>>,
     replica_sets: Option<Arc<KindSpec>>,
     pods: Option<Arc<KindSpec>>,
+    autoscalers: Option<Arc<KindSpec>>,
     time_scale: f64,
 }
 
 impl Hands {
     pub(super) fn new(server: &ApiServer, time_scale: f64) -> Self {
         let core = server.core().clone();
-        let (deployments, replica_sets, pods) = {
+        let (deployments, replica_sets, pods, autoscalers) = {
             let store = core.store();
             (
                 store.kind("apps", "v1", "deployments"),
                 store.kind("apps", "v1", "replicasets"),
                 store.kind("", "v1", "pods"),
+                store.kind("autoscaling", "v2", "horizontalpodautoscalers"),
             )
         };
-        Self { core, deployments, replica_sets, pods, time_scale }
+        Self { core, deployments, replica_sets, pods, autoscalers, time_scale }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
@@ -77,6 +79,28 @@ impl Hands {
 
     pub(super) fn replica_set(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
         self.get(self.replica_sets.as_ref(), namespace, name)
+    }
+
+    pub(super) fn autoscaler(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.get(self.autoscalers.as_ref(), namespace, name)
+    }
+
+    pub(super) fn autoscalers(&self, namespace: &str) -> Vec<Arc<Value>> {
+        self.list(self.autoscalers.as_ref(), namespace)
+    }
+
+    /// The autoscalers of a Deployment.
+    pub(super) fn scaling(&self, deployment: &Value) -> Vec<Key> {
+        let (namespace, name) = super::key_parts(deployment);
+        let all = self.autoscalers(&namespace);
+        let of = |one: &&Arc<Value>| json::text(one, &["spec", "scaleTargetRef", "name"]) == name;
+        all.iter().filter(of).map(|one| super::autoscaler_key(one)).collect()
+    }
+
+    /// The mean CPU use of a Deployment's pods that a test tells of, in per cent of what they request.
+    pub(super) fn cpu(&self, namespace: &str, deployment: &str) -> Option<i64> {
+        let key = (namespace.to_owned(), deployment.to_owned());
+        self.core.settings().cpu.get(&key).map(|used| i64::from(*used))
     }
 
     pub(super) fn all_deployments(&self) -> Vec<Arc<Value>> {
@@ -132,6 +156,16 @@ impl Hands {
 
     pub(super) fn update_deployment_status(&self, deployment: &Value) -> Result<Value, ApiError> {
         self.update(self.deployments.as_ref(), deployment, "status")
+    }
+
+    pub(super) fn update_autoscaler_status(&self, autoscaler: &Value) -> Result<Value, ApiError> {
+        self.update(self.autoscalers.as_ref(), autoscaler, "status")
+    }
+
+    /// Writes a Deployment's size through its scale subresource.
+    pub(super) fn scale_deployment(&self, namespace: &str, name: &str, size: i64) -> Result<(), ApiError> {
+        let body = json!({"metadata": {"name": name, "namespace": namespace}, "spec": {"replicas": size}});
+        self.write(self.deployments.as_ref(), Verb::Update, namespace, name, "scale", body).map(drop)
     }
 
     pub(super) fn update_pod(&self, pod: &Value) -> Result<Value, ApiError> {

@@ -1,4 +1,4 @@
-//! What a controller manager does to Deployments, ReplicaSets and what is left behind by a deleted owner.
+//! What a controller manager does to Deployments, ReplicaSets, autoscalers and what is left behind by a deleted owner.
 //!
 //! What it does: follows the store's changes and brings pods, replica sets and statuses to where the genuine controllers
 //! would bring them, by the same arithmetic. Not used beside a genuine server, which has its own.
@@ -6,6 +6,7 @@
 //! What comes in: the changes of an in-process server. What goes out: writes to it, under the `User-Agent`
 //! `kube-controller-manager`, through the fault hook and the log of requests like anyone's.
 
+mod autoscaler;
 mod conditions;
 mod deployment;
 mod garbage;
@@ -41,6 +42,7 @@ enum Key {
     Garbage,
     ReplicaSet(String, String),
     Deployment(String, String),
+    Autoscaler(String, String),
 }
 
 /// What came of one look.
@@ -71,6 +73,7 @@ pub(crate) struct Manager {
     due: BTreeSet<Key>,
     timers: BTreeMap<Key, Instant>,
     failures: BTreeMap<Key, u32>,
+    recommended: autoscaler::Memory,
 }
 
 impl Manager {
@@ -81,6 +84,7 @@ impl Manager {
             due: BTreeSet::new(),
             timers: BTreeMap::new(),
             failures: BTreeMap::new(),
+            recommended: autoscaler::Memory::new(),
         }
     }
 
@@ -133,6 +137,9 @@ impl Manager {
             Key::Garbage => garbage::collect(&self.hands),
             Key::ReplicaSet(namespace, name) => replica_set::sync(&self.hands, namespace, name),
             Key::Deployment(namespace, name) => deployment::sync(&self.hands, namespace, name),
+            Key::Autoscaler(namespace, name) => {
+                autoscaler::sync(&self.hands, &mut self.recommended, namespace, name)
+            }
         };
         match outcome {
             Outcome::Done => {
@@ -164,7 +171,13 @@ impl Manager {
     fn mark(&mut self, change: &Change) {
         let (group, plural) = (&change.place.0, &change.place.1);
         match (group.as_str(), plural.as_str()) {
-            ("apps", "deployments") => self.due.extend([deployment_key(&change.new)]),
+            ("apps", "deployments") => {
+                self.due.insert(deployment_key(&change.new));
+                self.due.extend(self.hands.scaling(&change.new));
+            }
+            ("autoscaling", "horizontalpodautoscalers") => {
+                self.due.insert(autoscaler_key(&change.new));
+            }
             ("apps", "replicasets") => {
                 self.due.insert(replica_set_key(&change.new));
                 self.mark_owner(&change.new);
@@ -210,6 +223,7 @@ impl Manager {
         self.due.insert(Key::Garbage);
         self.due.extend(self.hands.all_deployments().iter().map(|one| deployment_key(one)));
         self.due.extend(self.hands.all_replica_sets().iter().map(|one| replica_set_key(one)));
+        self.due.extend(self.hands.autoscalers("").iter().map(|one| autoscaler_key(one)));
     }
 }
 
@@ -226,6 +240,11 @@ fn deployment_key(object: &Value) -> Key {
 fn replica_set_key(object: &Value) -> Key {
     let (namespace, name) = key_parts(object);
     Key::ReplicaSet(namespace, name)
+}
+
+fn autoscaler_key(object: &Value) -> Key {
+    let (namespace, name) = key_parts(object);
+    Key::Autoscaler(namespace, name)
 }
 
 async fn wait_until(at: Option<Instant>) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
+    autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::Pod,
 };
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -256,4 +257,47 @@ async fn at_rest_nothing_is_written() {
     let quiet =
         async { while tokio::time::timeout(Duration::from_millis(200), changes.changed()).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(5), quiet).await.unwrap();
+}
+
+/// An autoscaler of the Deployment, and the CPU use of its pods.
+#[tokio::test]
+async fn an_autoscaler_follows_the_use_within_its_bounds_and_leaves_nothing_at_nothing() {
+    let world = world(0.001);
+    world.apply(&web("a", 1, &json!({}))).await;
+    let body = json!({
+        "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+        "spec": {
+            "minReplicas": 2, "maxReplicas": 6,
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+            "behavior": {"scaleDown": {"stabilizationWindowSeconds": 60}},
+        },
+    });
+    let scalers: Api<HorizontalPodAutoscaler> = Api::namespaced(world.server.client(), "default");
+    scalers.patch("web", &PatchParams::apply("team"), &Patch::Apply(&body)).await.unwrap();
+    let size = |size: i64| move |found: &Value| found["spec"]["replicas"] == size;
+    let found = world.until(true, size(2)).await;
+    let entries = found["metadata"]["managedFields"].as_array().unwrap();
+    let theirs = |one: &&Value| one["manager"] == "kube-controller-manager" && one["subresource"] == "scale";
+    assert!(
+        entries.iter().find(theirs).is_some_and(|one| !one["fieldsV1"]["f:spec"]["f:replicas"].is_null())
+    );
+    world.server.set_cpu("default", "web", Some(200));
+    world.until(true, size(6)).await;
+    world.server.set_cpu("default", "web", Some(20));
+    world.until(true, size(2)).await;
+    // Nobody but a person gives it pods again.
+    let none = json!({"spec": {"replicas": 0}});
+    world.deployments.patch_scale("web", &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
+    let disabled = async || {
+        let status = serde_json::to_value(scalers.get("web").await.unwrap().status).unwrap();
+        let all = status["conditions"].as_array().cloned().unwrap_or_default();
+        all.iter().any(|one| one["reason"] == "ScalingDisabled")
+    };
+    let waiting = async {
+        while !disabled().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
+    assert_eq!(world.deployments.get("web").await.unwrap().spec.unwrap().replicas, Some(0));
 }
