@@ -12,8 +12,10 @@ use idp::model::record::{Health, Record};
 use idp::model::rollout::{Hold, Outcome};
 use idp::reconcile::Daemon;
 use idp::telemetry::metrics::Metrics;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Event;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::Traces;
@@ -25,6 +27,8 @@ use crate::genuine::release::Release;
 use crate::genuine::repository::Repository;
 use crate::stack::until;
 
+/// The pods that an autoscaler holds once it has a metric.
+const HELD: u32 = 4;
 const NAMESPACE: &str = "stage-production";
 
 /// How a scenario ended.
@@ -107,10 +111,11 @@ impl Stage {
         let Scenario { service, strategy, changes } = *self.scenario;
         let declaration = format!(
             "service: {{name: {service}, team: stage}}\n\
-             workload: {{replicas: 2}}\n\
+             workload: {{replicas: {}}}\n\
              deploy:\n  {}\n  \
                healthcheck: {{path: /healthz, interval: 200ms, timeout: 150ms, threshold: 30}}\n  \
                rollback: {{on_restarts: \">0\", window: 1s}}\n",
+            self.scenario.replicas(),
             strategy.replace(", canary:", "\n  canary:"),
         );
         for change in changes {
@@ -123,9 +128,22 @@ impl Stage {
                 None => self.release.until_seen(&commit).await.map(drop),
             };
             done.with_context(|| format!("{service}: {}", change.content))?;
+            if self.scenario.is_autoscaled() {
+                self.scale(HELD).await.with_context(|| format!("{service}: scale"))?;
+            }
         }
         let trace = self.rest(census).await.with_context(|| format!("{service}, at its end"))?;
         Ok((service, trace))
+    }
+
+    /// Does what an autoscaler does with a metric, which neither cluster has.
+    async fn scale(&self, replicas: u32) -> anyhow::Result<()> {
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        let autoscaler =
+            PatchParams { field_manager: Some("kube-controller-manager".into()), ..PatchParams::default() };
+        deployments.patch_scale(self.scenario.service, &autoscaler, &patch).await?;
+        self.release.until("the size to be known", |record| record.replicas == replicas).await.map(drop)
     }
 
     /// Waits until nothing is on its way any more: no candidate, and every transition announced.

@@ -22,6 +22,16 @@ pub struct Change {
 }
 
 impl Scenario {
+    /// Returns the pods that its file asks for: a number, or bounds where its name says so.
+    pub fn replicas(&self) -> &'static str {
+        if self.is_autoscaled() { "{min: 2, max: 5, cpu: 70}" } else { "2" }
+    }
+
+    /// Tells whether somebody else says how many pods there are.
+    pub fn is_autoscaled(&self) -> bool {
+        self.service.starts_with("autoscaled")
+    }
+
     /// Returns how its rollouts end, in order.
     pub fn outcomes(&self) -> Vec<Outcome> {
         self.changes.iter().filter_map(|change| change.outcome).collect()
@@ -95,6 +105,15 @@ pub const SCENARIOS: &[Scenario] = &[
         service: "bad-recreate",
         strategy: RECREATE,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.crash", Outcome::RolledBack)],
+    },
+    Scenario {
+        service: "autoscaled-canary",
+        strategy: CANARY,
+        changes: &[
+            change("one", "v1", Outcome::Promoted),
+            change("two", "v2", Outcome::Promoted),
+            change("three", "v3.crash", Outcome::RolledBack),
+        ],
     },
     Scenario {
         service: "revert",
