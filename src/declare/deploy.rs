@@ -8,7 +8,7 @@ use super::number;
 use super::order;
 use super::section::{At, Complaint, Section, cut};
 use super::text;
-use super::traffic::traffic;
+use super::traffic::{cohort, traffic};
 use super::tree::{Node, Style, Value};
 use super::workload::{port, url_path};
 use crate::model::declaration::{Probe, Tier};
@@ -86,7 +86,10 @@ fn steps(section: &Section<'_>) -> Vec<Step> {
         if step.entry("weight").is_none() {
             step.missing("weight", "write for example weight: 10");
         }
-        let weight = step.number("weight", 1..=100);
+        let cohort = step.entry("match").and_then(|_| cohort(&step.section("match")));
+        // Beside a cohort nobody else need be sent.
+        let alone = step.entry("match").is_none();
+        let weight = step.number("weight", u64::from(alone)..=100);
         let (pause, manual) = pause(&step);
         let approve = step.entry("approve").map(|_| order::approval(&step.section("approve")));
         let last = steps.last().map_or(0, |step| step.weight);
@@ -95,13 +98,17 @@ fn steps(section: &Section<'_>) -> Vec<Step> {
             clean = false;
             continue;
         };
-        if weight <= last {
+        if cohort.is_some() && weight == 100 {
+            let what = "`match` has no meaning at weight 100: everybody goes to the candidate";
+            step.error(Code::Conflict, at, what, "remove it, or write a lower weight");
+        }
+        if weight < last || weight == last && alone {
             let what = format!("the weight {weight} is not above the step before, which has {last}");
             let said = Diagnostic::error(Code::Weights, at, what).why("a canary only ever grows");
             section.add(said.fix("put the steps in order, from 1 to 100"));
             clean = false;
         }
-        steps.push(Step { weight, pause, manual, approve });
+        steps.push(Step { weight, pause, manual, approve, cohort });
     }
     if items.is_empty() {
         let at = section.node("canary").map_or(section.at, |node| node.at);
@@ -133,6 +140,16 @@ fn pause(step: &Section<'_>) -> (Duration, bool) {
     }
     let declared = step.duration("pause", Duration::ZERO..=30 * DAY);
     (declared.map_or(Duration::ZERO, |found| found.value), false)
+}
+
+/// Refuses cohorts where no route tells requests apart.
+pub(super) fn without_route(section: &Section<'_>) {
+    for node in section.list("canary").unwrap_or_default() {
+        if let Some(entry) = section.inner(node, section.full("canary[]")).entry("match") {
+            let what = "`match` has no meaning with provider replicas: no route tells requests apart";
+            section.error(Code::Conflict, entry.at, what, "write provider: auto, or remove it");
+        }
+    }
 }
 
 /// Refuses weights that a candidate cannot have beside an autoscaler where traffic follows pods: it never has more of them than stable.

@@ -251,7 +251,7 @@ mod tests {
         assert!(deploy.key("hooks").unwrap().unsupported);
         assert!(deploy.key("traffic").unwrap().key("route").is_some());
         assert!(deploy.key("canary").unwrap().item().unwrap().key("weight").is_some());
-        assert!(deploy.key("canary").unwrap().item().unwrap().key("match").unwrap().unsupported);
+        assert!(deploy.key("canary").unwrap().item().unwrap().key("replicas").unwrap().unsupported);
         let overrides = file().key("environments").unwrap().key("staging").unwrap().key("overrides").unwrap();
         assert!(overrides.key("workload").unwrap().key("ingress").unwrap().unsupported);
         assert!(file().key("image").unwrap().key("digest").is_some());

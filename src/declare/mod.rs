@@ -179,8 +179,11 @@ fn declaration(
     let mode = deploy::mode(&deploy);
     let tier = service.map_or(crate::model::declaration::Tier::Standard, |service| service.tier);
     let mut policy = deploy::policy(file, &deploy, &image, workload.port(), tier);
-    if autoscale.is_some() && policy.traffic.provider == Provider::Replicas {
-        deploy::beside_autoscaler(&deploy);
+    if policy.traffic.provider == Provider::Replicas {
+        deploy::without_route(&deploy);
+        if autoscale.is_some() {
+            deploy::beside_autoscaler(&deploy);
+        }
     }
     let (after, at) = order::services(&deploy);
     if let (Some(service), Some(at)) = (service.filter(|service| after.contains(&service.name)), at) {

@@ -2,7 +2,7 @@
 
 use super::diagnostic::Code;
 use super::section::{Complaint, Section, cut};
-use crate::model::traffic::{Provider, Traffic};
+use crate::model::traffic::{Cohort, Provider, Traffic};
 
 /// The longest name of an object (RFC 1123 subdomain, as Kubernetes takes it).
 const NAME: usize = 253;
@@ -30,6 +30,49 @@ pub(super) fn traffic(section: &Section<'_>) -> Traffic {
         }
     }
     traffic
+}
+
+/// Reads `match` of a canary's step.
+pub(super) fn cohort(section: &Section<'_>) -> Option<Cohort> {
+    let mut cohort = Cohort::default();
+    for (entry, found) in section.texts("header") {
+        let name = entry.key.to_ascii_lowercase();
+        if name == "cookie" {
+            let what = "a header match of cookie would have to name all cookies at once";
+            section.error(Code::Conflict, entry.at, what, "write cookie: {name: value} beside header");
+        } else if !token(&name)
+            || !found.value.chars().all(|c| c.is_ascii_graphic() || c == ' ')
+            || found.value.is_empty()
+        {
+            let what = format!("{:?} is not a header with a value", cut(&entry.key));
+            section.error(Code::Value, entry.at, what, "write for example x-tester: \"yes\"");
+        }
+        cohort.header.insert(name, found.value.to_owned());
+    }
+    for (entry, found) in section.texts("cookie") {
+        let octet = |c: char| c.is_ascii_graphic() && !"\",;\\".contains(c);
+        if !token(&entry.key) || found.value.is_empty() || !found.value.chars().all(octet) {
+            let what = format!("{:?} is not a cookie with a value", cut(&entry.key));
+            section.error(Code::Value, entry.at, what, "write for example beta: \"1\"");
+        }
+        if cohort.cookie.is_some() {
+            let what = "one cookie can be asked for, since all of them are in one header";
+            section.error(Code::Limit, entry.at, what, "keep one, and ask for a header beside it");
+        }
+        cohort.cookie = Some((entry.key.clone(), found.value.to_owned()));
+    }
+    if cohort == Cohort::default() {
+        let fix = "write for example match: {header: {x-tester: \"yes\"}}, or remove it";
+        section.error(Code::Missing, section.at, format!("`{}` has no condition", section.path), fix);
+        return None;
+    }
+    Some(cohort)
+}
+
+/// A token of HTTP (RFC 9110, 5.6.2).
+fn token(text: &str) -> bool {
+    let of = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    !text.is_empty() && text.len() <= 256 && text.chars().all(of)
 }
 
 fn name(text: &str) -> Result<String, Complaint> {

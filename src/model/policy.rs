@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::duration;
 use super::gate::{DeclaredGate, Slo};
 use super::name::{EnvironmentName, GroupName, ServiceName, TeamName};
-use super::traffic::Traffic;
+use super::traffic::{Cohort, Traffic};
 
 /// How stable is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +44,8 @@ impl Strategy {
 /// One step of a canary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// The share asked for, in per cent, 1 to 100; 0 for the gate before the switch of a blue-green deploy. The last step of a policy
-    /// is always 100.
+    /// The share asked for, in per cent, 1 to 100; 0 for the gate before the switch of a blue-green deploy, and beside a cohort. The
+    /// last step of a policy is always 100.
     pub weight: u8,
     /// How long the step is observed; zero asks pod state and health check once, unless a person is waited for.
     #[serde(with = "duration")]
@@ -56,12 +56,15 @@ pub struct Step {
     /// Who must agree before the next step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approve: Option<Approval>,
+    /// Whose requests go to the candidate beside its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cohort: Option<Cohort>,
 }
 
 impl Step {
     /// Makes a step that waits for nobody.
     pub fn timed(weight: u8, pause: Duration) -> Self {
-        Self { weight, pause, manual: false, approve: None }
+        Self { weight, pause, manual: false, approve: None, cohort: None }
     }
 
     /// Tells whether the step lasts until a person says something.

@@ -15,7 +15,7 @@ pub use super::phase::{Hold, Mark, Outcome, Phase};
 use super::policy::Policy;
 use super::samples::TrafficSource;
 pub use super::stage::{Beginning, GateCount, Lockstep, Place, StageLatency, StageState};
-use super::traffic::Router;
+use super::traffic::{Cohort, Router};
 use super::verdict::Verdict;
 
 /// What a rollout tries to make stable.
@@ -130,6 +130,9 @@ pub struct Rollout {
     /// With a router: the share that the candidate may be given, in per cent, 0 to 100.
     #[serde(default)]
     pub weight: u8,
+    /// With a router: whose requests go to the candidate beside its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cohort: Option<Cohort>,
     /// With a router: since when it shall be as it shall be now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<Timestamp>,

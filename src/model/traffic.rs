@@ -1,5 +1,7 @@
 //! What moves a share of traffic to the candidate: what the file asks for, and what was chosen when a rollout began.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::object::ObjectKey;
@@ -42,6 +44,17 @@ pub struct Traffic {
     /// The one gateway that counts: the route must be attached to it, and no other one has to accept it; `None`: all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
+}
+
+/// `deploy.canary[].match`: the requests that go to the candidate whatever its weight. All conditions have to hold; there is one at least.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cohort {
+    /// Headers with exactly these values; the names in lower case.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub header: BTreeMap<String, String>,
+    /// A cookie with exactly this value, by its name: one at most, since one header holds them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<(String, String)>,
 }
 
 /// What moves the traffic of one rollout: chosen when it begins, and kept until it has ended.

@@ -106,6 +106,7 @@ impl Machine<'_> {
             router,
             weight,
             asked_at: None,
+            cohort: None,
             split,
             away: false,
             joining: false,
@@ -207,7 +208,8 @@ impl Machine<'_> {
                 return;
             }
         };
-        if let Some(reason) = self.unscalable(rollout, router.is_some()) {
+        let unable = Self::unroutable(rollout, router.as_ref());
+        if let Some(reason) = unable.or_else(|| self.unscalable(rollout, router.is_some())) {
             self.park(Verdict::unknown(Gate::Cluster, reason));
             return;
         }

@@ -67,9 +67,11 @@ impl Machine<'_> {
             return false;
         }
         let now = self.input.now;
-        if rollout.router.is_some() && rollout.weight < weight {
+        let cohort = rollout.policy.steps.get(rollout.step as usize).and_then(|step| step.cohort.as_ref());
+        if rollout.router.is_some() && (rollout.weight < weight || rollout.cohort.as_ref() != cohort) {
             if let Some(rollout) = self.record.rollout.as_mut() {
                 rollout.weight = weight;
+                rollout.cohort = cohort.cloned();
                 rollout.asked_at = Some(now);
             }
             return false;
@@ -262,6 +264,8 @@ impl Machine<'_> {
         } else {
             format!("asked {asked} %, got {real} %: {} of {all} pods", sizes.candidate)
         };
+        let cohort = steps.get(rollout.step as usize).is_some_and(|step| step.cohort.is_some());
+        let share = if cohort { format!("{share} and a cohort") } else { share };
         let sentence = format!("step {step} of {of} passed ({share}): {verdict}");
         if let Some(rollout) = self.record.rollout.as_mut() {
             rollout.passed.clone_from(&sentence);

@@ -250,6 +250,7 @@ fn unfinished(
         router: None,
         weight: 0,
         asked_at: None,
+        cohort: None,
         split: false,
         away: false,
         joining: false,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::input::Inputs;
 use super::objects::{Body, kept};
 use super::route;
-use super::traffic::{Standing, Want, names, patch, standing, track, wanted};
+use super::traffic::{Standing, Want, names, patch, sent, standing, track, wanted};
 use super::view::{View, service_key};
 use crate::model::LABEL_TRACK;
 use crate::model::name::ReleaseKey;
@@ -161,7 +161,7 @@ pub fn writes(record: &Record, input: &Inputs<'_>, view: &View, writes: &mut Vec
         if let Some((live, dialect)) = live.zip(route::dialect(key)) {
             let free = route::claim(live.object.as_ref()).is_none() || is_claimed(input, live);
             if free && (want == Want::Joined || is_prepared(record, input, router, writes)) {
-                push(writes, key, live, patch(record, input, dialect, live, want));
+                push(writes, key, live, patch(record, input, dialect, live, (want, sent(record))));
             }
         }
     }
@@ -215,7 +215,7 @@ fn leftovers(
     let want = if empty { Want::Joined } else { Want::Split(0) };
     for (key, live) in routes(input).filter(|(key, live)| Some(*key) != running && is_claimed(input, live)) {
         if let Some(dialect) = route::dialect(key) {
-            push(writes, key, live, patch(record, input, dialect, live, want));
+            push(writes, key, live, patch(record, input, dialect, live, (want, None)));
         }
     }
 }
@@ -225,9 +225,10 @@ pub fn leftover_weight(record: &Record, input: &Inputs<'_>) -> bool {
     wanted(record).is_none()
         && routes(input).any(|(key, live)| {
             is_claimed(input, live)
-                && route::dialect(key)
-                    .and_then(|dialect| route::share(dialect, live.object.as_ref(), names(input)))
-                    .is_some_and(|share| share > 0)
+                && (route::claim(live.object.as_ref()).is_some_and(|claim| claim.has_cohort())
+                    || route::dialect(key)
+                        .and_then(|dialect| route::share(dialect, live.object.as_ref(), names(input)))
+                        .is_some_and(|share| share > 0))
         })
 }
 

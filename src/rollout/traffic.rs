@@ -19,7 +19,7 @@ use crate::model::observed::{Known, Live, Observed};
 use crate::model::policy::Strategy;
 use crate::model::record::Record;
 use crate::model::rollout::{Phase, Rollout};
-use crate::model::traffic::{CANARY, Router, STABLE};
+use crate::model::traffic::{CANARY, Cohort, Router, STABLE};
 
 /// How long a mesh that writes no status is given to carry a change to its proxies: nothing says when it has, and a subset that is taken
 /// away, or a pod, before the last proxy has heard of it would cost requests.
@@ -52,6 +52,11 @@ pub fn wanted(record: &Record) -> Option<(&Router, Want)> {
     Some((router, if rollout.joining { Want::Joined } else { Want::Split(rollout.weight) }))
 }
 
+/// Returns whose requests go to the candidate beside its share.
+pub fn sent(record: &Record) -> Option<&Cohort> {
+    record.rollout.as_ref().or(record.serving.as_deref())?.cohort.as_ref()
+}
+
 /// Returns how the router in charge stands; none without one.
 pub fn standing(record: &Record, input: &Inputs<'_>) -> Option<Standing> {
     let (router, want) = wanted(record)?;
@@ -77,7 +82,7 @@ fn of_route(
     if !route::names_service(dialect, object, names(input)) {
         return Standing::Gone;
     }
-    if !patch(record, input, dialect, live, want).is_empty() {
+    if !patch(record, input, dialect, live, (want, sent(record))).is_empty() {
         return Standing::Moving(format!("{router} does not stand as asked"));
     }
     match dialect.accepted(object, router.gateway()) {
@@ -101,12 +106,12 @@ pub fn patch(
     input: &Inputs<'_>,
     dialect: &dyn Dialect,
     live: &Live,
-    want: Want,
+    (want, cohort): (Want, Option<&Cohort>),
 ) -> Vec<Value> {
     let release = input.release.to_string();
     match want {
         Want::Split(weight) => {
-            let claim = Claim::new(&release, record.epoch);
+            let claim = Claim::new(&release, record.epoch).with(cohort);
             route::split(dialect, live.object.as_ref(), names(input), claim, weight)
         }
         Want::Joined => route::join(dialect, live.object.as_ref(), names(input), &release),
@@ -171,6 +176,17 @@ impl Machine<'_> {
         }
     }
 
+    /// Returns why the steps of a rollout ask for more than its router can do, and how to mend it.
+    pub fn unroutable(rollout: &Rollout, router: Option<&Router>) -> Option<String> {
+        let able =
+            rollout.cover.is_some() || !is_beside(rollout) || router.is_some_and(|r| r.route().is_some());
+        let mut steps = rollout.policy.steps.iter().enumerate().filter(|_| !able);
+        let (at, _) = steps.find(|(_, step)| step.cohort.is_some())?;
+        Some(format!(
+            "`deploy.canary[{at}].match` tells requests apart, and no route moves the traffic of the service: create an HTTPRoute or a VirtualService that has it as a backend, or remove the key"
+        ))
+    }
+
     /// Returns how the router in charge stands.
     pub fn standing(&self) -> Option<Standing> {
         standing(&self.record, self.input)
@@ -194,7 +210,7 @@ impl Machine<'_> {
     pub fn fall(&mut self) {
         let Some(rollout) = self.record.rollout.as_ref() else { return };
         if rollout.router.is_none()
-            || rollout.weight == 0
+            || rollout.weight == 0 && rollout.cohort.is_none()
             || rollout.joining
             || !self.stable_can_take(rollout)
         {
@@ -203,6 +219,7 @@ impl Machine<'_> {
         let now = self.input.now;
         if let Some(rollout) = self.record.rollout.as_mut() {
             rollout.weight = 0;
+            rollout.cohort = None;
             rollout.asked_at = Some(now);
         }
     }
@@ -247,6 +264,7 @@ impl Machine<'_> {
         let never = !rollout.split;
         let late = rollout.phase == Phase::RollingBack && back::overdue(rollout, self.input.now);
         let left = rollout.weight == 0
+            && rollout.cohort.is_none()
             && (never || late || matches!(self.standing(), Some(Standing::Done | Standing::Gone)));
         if let Some(rollout) = self.record.rollout.as_mut().filter(|_| left) {
             rollout.away = true;
@@ -265,6 +283,7 @@ impl Machine<'_> {
         if !rollout.joining {
             rollout.joining = true;
             rollout.weight = 0;
+            rollout.cohort = None;
             rollout.asked_at = Some(now);
             return false;
         }

@@ -101,19 +101,29 @@ pub(super) enum Mode {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Step {
-    /// The candidate's share in per cent.
-    #[schemars(range(min = 1, max = 100))]
+    /// The candidate's share in per cent; 0 only beside `match`.
+    #[schemars(range(min = 0, max = 100))]
     pub(super) weight: u8,
     /// How long it is observed, or `manual` (`{}` is the same): until a person promotes it. Default 0s: pod state and health check once.
     pub(super) pause: Option<Pause>,
     /// The candidate's pods.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) replicas: Option<Loose>,
-    /// Which requests go there.
-    #[schemars(rename = "match", extend("x-unsupported" = true))]
-    pub(super) cohort: Option<Loose>,
+    /// Whose requests go there whatever the weight; all conditions have to hold. Needs a route.
+    #[schemars(rename = "match")]
+    pub(super) cohort: Option<Cohort>,
     /// Who must agree before the next step.
     pub(super) approve: Option<Approval>,
+}
+
+/// Whose requests go to the candidate.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Cohort {
+    /// Headers with exactly these values.
+    pub(super) header: Option<BTreeMap<String, Scalar>>,
+    /// One cookie with exactly this value.
+    pub(super) cookie: Option<BTreeMap<String, Scalar>>,
 }
 
 /// Who must agree before something goes on.

@@ -9,6 +9,7 @@ use crate::model::policy::{CheckKind, Strategy};
 
 mod gates;
 mod hostile;
+mod scale;
 mod shapes;
 
 const EXAMPLES: [(&str, &str); 6] = [
@@ -127,15 +128,6 @@ fn values_are_checked_where_they_stand() {
         ("workload: {port: http}", "E_VALUE 2:18"),
         ("workload: {replicas: 10001}", "E_VALUE 2:22"),
         ("workload: {replicas: -1}", "E_VALUE 2:22"),
-        ("workload: {replicas: {min: 1, max: 2, whatever: 2}}", "E_UNKNOWN_KEY 2:39"),
-        ("workload: {replicas: {min: 1}}", "E_MISSING 2:12"),
-        ("workload: {replicas: {min: 0, max: 3}}", "E_VALUE 2:28"),
-        ("workload: {replicas: {min: 4, max: 3}}", "E_CONFLICT 2:28"),
-        ("workload: {replicas: {min: 1, max: 3, cpu: 0}}", "E_VALUE 2:44"),
-        (
-            "workload: {replicas: {min: 1, max: 3}}\ndeploy: {canary: [{weight: 51}, {weight: 100}], traffic: {provider: replicas}}",
-            "E_WEIGHTS 3:28",
-        ),
         ("workload: {cpu: 1x}", "E_QUANTITY 2:17"),
         ("workload: {memory: 128}", "E_QUANTITY 2:20"),
         ("workload: {cpu: 2, limits: {cpu: 1}}", "E_CONFLICT 2:17"),

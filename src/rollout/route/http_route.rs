@@ -1,10 +1,10 @@
 //! `HTTPRoute` of the Gateway API: `spec.rules[].backendRefs[]`, conditions by parent
 //! (<https://gateway-api.sigs.k8s.io/reference/spec/>, `HTTPBackendRef` and `RouteParentStatus`).
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Acceptance, Dialect, Names, Part, generation, list, text};
-use crate::model::traffic::{CANARY, STABLE};
+use super::{Acceptance, Dialect, Names, Part, cohort, generation, list, text};
+use crate::model::traffic::{CANARY, Cohort, STABLE};
 
 /// See the module.
 pub struct HttpRoute;
@@ -51,6 +51,30 @@ impl Dialect for HttpRoute {
         1
     }
 
+    fn rules(&self) -> (&'static str, &'static str) {
+        ("/spec/rules", "backendRefs")
+    }
+
+    fn narrow(&self, rule: &mut Value, cohort: &Cohort) -> bool {
+        let conditions = conditions(cohort);
+        let everything = [json!({"path": {"type": "PathPrefix", "value": "/"}})];
+        let found = Some(list(rule, "/matches")).filter(|found| !found.is_empty()).unwrap_or(&everything);
+        let narrowed: Vec<Value> = found.iter().filter_map(|one| with(one, &conditions)).collect();
+        let any = !narrowed.is_empty();
+        if let Some(fields) = rule.as_object_mut() {
+            fields.insert("matches".to_owned(), Value::from(narrowed));
+        }
+        any
+    }
+
+    fn is_narrowed(&self, rule: &Value, cohort: &Cohort) -> bool {
+        let conditions = conditions(cohort);
+        let found = list(rule, "/matches");
+        let has =
+            |one: &Value| conditions.iter().all(|c| list(one, "/headers").iter().any(|h| is_same(h, c)));
+        !found.is_empty() && found.iter().all(has)
+    }
+
     fn accepted(&self, live: &Value, gateway: Option<&str>) -> Acceptance {
         let counts = |parent: &&Value| gateway.is_none_or(|gateway| text(parent, "name") == gateway);
         let parents: Vec<&Value> = list(live, "/spec/parentRefs").iter().filter(counts).collect();
@@ -79,6 +103,39 @@ impl Dialect for HttpRoute {
     fn attached(&self, live: &Value, gateway: &str) -> bool {
         list(live, "/spec/parentRefs").iter().any(|parent| text(parent, "name") == gateway)
     }
+}
+
+/// The header matches of a cohort. One of a cookie is a regular expression, whose support a gateway may lack; it says so.
+fn conditions(cohort: &Cohort) -> Vec<Value> {
+    let exact =
+        cohort.header.iter().map(|(name, value)| json!({"type": "Exact", "name": name, "value": value}));
+    let cookie = cohort.cookie.iter().map(|(name, value)| {
+        json!({"type": "RegularExpression", "name": "cookie", "value": cohort::cookie(name, value)})
+    });
+    exact.chain(cookie).collect()
+}
+
+/// Adds conditions to a match; none where it asks for something else of the same header.
+fn with(found: &Value, conditions: &[Value]) -> Option<Value> {
+    let mut headers = list(found, "/headers").to_vec();
+    for condition in conditions {
+        let name = text(condition, "name");
+        match headers.iter().find(|header| text(header, "name").eq_ignore_ascii_case(name)) {
+            Some(header) if is_same(header, condition) => {}
+            Some(_) => return None,
+            None => headers.push(condition.clone()),
+        }
+    }
+    let mut narrowed = found.clone();
+    narrowed.as_object_mut()?.insert("headers".to_owned(), Value::from(headers));
+    Some(narrowed)
+}
+
+fn is_same(header: &Value, condition: &Value) -> bool {
+    let kind = Some(text(header, "type")).filter(|kind| !kind.is_empty()).unwrap_or("Exact");
+    kind == text(condition, "type")
+        && text(header, "name").eq_ignore_ascii_case(text(condition, "name"))
+        && header.get("value") == condition.get("value")
 }
 
 /// Tells whether a status speaks of this parent. What the route leaves out, the status may name or leave out.

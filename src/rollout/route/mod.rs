@@ -6,9 +6,10 @@
 //! The route names the team's Service. While it is split, each reference to it stands twice, for stable and for the candidate, and
 //! their weights are chosen so that other backends of the same rule keep their proportion. What the weights were is remembered in an
 //! annotation, so that the join leaves the object as it was. A rule that names both tracks by itself keeps its references; only its
-//! weights move. Matches, filters, retries, timeouts and all else are never touched.
+//! weights move. Matches, filters, retries, timeouts and all else are never touched. For a cohort a copy of the rule is put before it.
 
 mod choose;
+mod cohort;
 mod destination_rule;
 mod http_route;
 mod split;
@@ -23,7 +24,7 @@ pub use destination_rule::{add_subsets, has_subsets, of_host, remove_subsets};
 pub use split::{Claim, claim, join, names_service, names_tracks, share, split};
 
 use crate::model::object::ObjectKey;
-use crate::model::traffic::{GATEWAY_API, ISTIO};
+use crate::model::traffic::{Cohort, GATEWAY_API, ISTIO};
 
 /// Which Service a route is looked at for.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +71,12 @@ pub trait Dialect {
     fn point(&self, backend: &mut Value, names: Names<'_>, part: Part);
     /// Returns the weight of a backend that has none, in a list of so many.
     fn default_weight(&self, backends: usize) -> u64;
+    /// Returns the JSON pointer of the rules that can be told apart by headers, and the field of a rule that has its backends.
+    fn rules(&self) -> (&'static str, &'static str);
+    /// Lets a rule take requests of a cohort only; false where it cannot have any.
+    fn narrow(&self, rule: &mut Value, cohort: &Cohort) -> bool;
+    /// Returns whether a rule takes requests of a cohort only.
+    fn is_narrowed(&self, rule: &Value, cohort: &Cohort) -> bool;
     /// Returns whether those who carry it out have taken the object as it stands; with `gateway` only that one counts.
     fn accepted(&self, live: &Value, gateway: Option<&str>) -> Acceptance;
     /// Returns whether the route is attached to that gateway.

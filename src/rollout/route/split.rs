@@ -4,13 +4,14 @@
 //! split anew. So a second split at the same weight changes nothing, and an edit of somebody else is taken for what it is: a change of
 //! the weights is put back, a change of the rules is kept and split in its turn.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Dialect, Names, Part, list};
-use crate::model::traffic::ANNOTATION_SPLIT;
+use super::{Dialect, Names, Part, cohort, list};
+use crate::model::traffic::{ANNOTATION_SPLIT, Cohort};
 
 /// The highest weight that the Gateway API takes.
 const MOST: u64 = 1_000_000;
@@ -26,7 +27,10 @@ pub struct Claim {
     /// Some rule names both tracks by itself.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     tracks: bool,
-    /// By the pointer of a list: each backend as it was.
+    /// Whose rules were put before the team's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cohort: Option<Cohort>,
+    /// By the pointer of a list, without those rules: each backend as it was.
     #[serde(default)]
     lists: BTreeMap<String, Vec<Was>>,
 }
@@ -45,7 +49,19 @@ struct Was {
 impl Claim {
     /// Returns the claim of a release, before anything is remembered.
     pub fn new(release: &str, epoch: u64) -> Self {
-        Self { release: release.to_owned(), epoch, tracks: false, lists: BTreeMap::new() }
+        Self { release: release.to_owned(), epoch, tracks: false, cohort: None, lists: BTreeMap::new() }
+    }
+
+    /// Adds whose requests go to the candidate beside its share.
+    #[must_use]
+    pub fn with(mut self, cohort: Option<&Cohort>) -> Self {
+        self.cohort = cohort.cloned();
+        self
+    }
+
+    /// Tells whether some requests go to the candidate whatever its weight.
+    pub fn has_cohort(&self) -> bool {
+        self.cohort.is_some()
     }
 }
 
@@ -67,11 +83,12 @@ pub fn names_tracks(dialect: &dyn Dialect, live: &Value, names: Names<'_>) -> bo
     lists.iter().flat_map(|path| list(live, path)).any(|backend| is_track(dialect.part(backend, names)))
 }
 
-/// Returns the candidate's share in per cent, the highest of all rules; none where no rule names the tracks.
+/// Returns the candidate's share in per cent, the highest of all rules but those of a cohort; none where no rule names the tracks.
 pub fn share(dialect: &dyn Dialect, live: &Value, names: Names<'_>) -> Option<u8> {
-    let lists = dialect.lists(live);
+    let plain = plain(dialect, live, names, claim(live).as_ref());
+    let lists = dialect.lists(&plain);
     let shares = lists.iter().filter_map(|path| {
-        let backends = list(live, path);
+        let backends = list(&plain, path);
         let (mut stable, mut canary, mut tracked) = (0_u64, 0_u64, false);
         for backend in backends {
             let weight = weight_of(backend).unwrap_or(dialect.default_weight(backends.len()));
@@ -91,23 +108,23 @@ pub fn share(dialect: &dyn Dialect, live: &Value, names: Names<'_>) -> Option<u8
     shares.max()
 }
 
-/// Returns the patch that gives the candidate `weight` per cent of what the Service gets, 0 to 100; empty where it is so.
+/// Returns the patch that gives the candidate `weight` per cent of what the Service gets, 0 to 100, and the requests of the claim's cohort;
+/// empty where it is so.
 pub fn split(dialect: &dyn Dialect, live: &Value, names: Names<'_>, mut by: Claim, weight: u8) -> Vec<Value> {
     let before = claim(live);
-    let mut patch = Vec::new();
-    for path in dialect.lists(live) {
-        let found = list(live, &path);
-        let was = joined(dialect, found, names, past(before.as_ref(), &path));
-        let Some(wanted) = divided(dialect, &was, names, weight) else { continue };
+    let plain = plain(dialect, live, names, before.as_ref());
+    let mut wanted = Vec::new();
+    for path in dialect.lists(&plain) {
+        let was = joined(dialect, list(&plain, &path), names, past(before.as_ref(), &path));
+        let Some(backends) = divided(dialect, &was, names, weight) else { continue };
         by.tracks |= parts(dialect, &was, names).into_iter().any(is_track);
         by.lists.insert(path.clone(), memory(dialect, &was, names));
-        if wanted != found {
-            patch.push(json!({"op": "replace", "path": path, "value": wanted}));
-        }
+        wanted.push((path, backends));
     }
     if by.lists.is_empty() {
         return Vec::new();
     }
+    let mut patch = cohort::change(dialect, live, names, (plain, wanted), by.cohort.as_ref());
     if before.as_ref() != Some(&by) {
         patch.extend(annotate(live, &serde_json::to_string(&by).unwrap_or_default()));
     }
@@ -117,17 +134,26 @@ pub fn split(dialect: &dyn Dialect, live: &Value, names: Names<'_>, mut by: Clai
 /// Returns the patch that makes a route that `release` has split what it was; empty where it has not.
 pub fn join(dialect: &dyn Dialect, live: &Value, names: Names<'_>, release: &str) -> Vec<Value> {
     let Some(claim) = claim(live).filter(|claim| claim.release == release) else { return Vec::new() };
-    let mut patch = Vec::new();
-    for path in dialect.lists(live) {
-        let found = list(live, &path);
-        let mut was = joined(dialect, found, names, past(Some(&claim), &path));
+    let plain = plain(dialect, live, names, Some(&claim));
+    let mut wanted = Vec::new();
+    for path in dialect.lists(&plain) {
+        let mut was = joined(dialect, list(&plain, &path), names, past(Some(&claim), &path));
         rest(dialect, &mut was, names);
-        if was != found {
-            patch.push(json!({"op": "replace", "path": path, "value": was}));
-        }
+        wanted.push((path, was));
     }
+    let mut patch = cohort::change(dialect, live, names, (plain, wanted), None);
     patch.push(forget());
     patch
+}
+
+/// Returns a route without what was put in for a cohort.
+fn plain<'a>(
+    dialect: &dyn Dialect,
+    live: &'a Value,
+    names: Names<'_>,
+    claim: Option<&Claim>,
+) -> Cow<'a, Value> {
+    cohort::without(dialect, live, names, claim.and_then(|claim| claim.cohort.as_ref()))
 }
 
 /// The operations that write our annotation.
@@ -258,7 +284,12 @@ fn parts(dialect: &dyn Dialect, backends: &[Value], names: Names<'_>) -> Vec<Par
 }
 
 /// Returns a list split at `weight`; none where no backend of it is the release's.
-fn divided(dialect: &dyn Dialect, was: &[Value], names: Names<'_>, weight: u8) -> Option<Vec<Value>> {
+pub(super) fn divided(
+    dialect: &dyn Dialect,
+    was: &[Value],
+    names: Names<'_>,
+    weight: u8,
+) -> Option<Vec<Value>> {
     let parts = parts(dialect, was, names);
     if parts.iter().all(|part| *part == Part::Other) {
         return None;

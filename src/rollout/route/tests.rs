@@ -320,3 +320,80 @@ proptest! {
         prop_assert_eq!(found, live);
     }
 }
+
+fn testers() -> Cohort {
+    let header = [("x-tester".to_owned(), "yes".to_owned())];
+    Cohort { header: header.into_iter().collect(), cookie: Some(("a.b".to_owned(), "1".to_owned())) }
+}
+
+fn sent(dialect: &dyn Dialect, live: &Value, weight: u8, cohort: Option<&Cohort>) -> Value {
+    patched(live, &split(dialect, live, WEB, Claim::new(RELEASE, 1).with(cohort), weight))
+}
+
+#[test]
+fn a_cohort_has_a_rule_of_its_own_before_the_team_s_with_all_that_it_asks_for() {
+    let mut live = http(&json!([{"name": "web", "port": 80}, {"name": "old", "weight": 3}]));
+    live["spec"]["rules"][0]["filters"] = json!([{"type": "RequestMirror"}]);
+    live["spec"]["rules"][0]["name"] = json!("own");
+    live["spec"]["rules"].as_array_mut().unwrap().push(json!({"backendRefs": [{"name": "other"}]}));
+    let found = sent(HTTP, &live, 0, Some(&testers()));
+    let rules = list(&found, "/spec/rules");
+    assert_eq!(rules.len(), 3);
+    assert_eq!(rules[0]["filters"], live["spec"]["rules"][0]["filters"]);
+    assert_eq!((rules[0].get("name"), &rules[1]["name"]), (None, &json!("own")));
+    let headers = json!([
+        {"type": "Exact", "name": "x-tester", "value": "yes"},
+        {"type": "RegularExpression", "name": "cookie", "value": "^(.*; *)?a\\.b=1(;.*)?$"},
+    ]);
+    assert_eq!(rules[0]["matches"], json!([{"path": {"value": "/"}, "headers": headers}]));
+    let weights = |rule: &Value| -> Vec<u64> {
+        list(rule, "/backendRefs").iter().map(|one| one["weight"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((weights(&rules[0]), weights(&rules[1])), (vec![0, 100, 300], vec![100, 0, 300]));
+    assert_eq!(share(HTTP, &found, WEB), Some(0), "of the others");
+    assert!(claim(&found).unwrap().has_cohort());
+    assert_eq!(patched(&found, &join(HTTP, &found, WEB, RELEASE)), live);
+
+    let live = istio(&json!([{"destination": {"host": "web"}}]));
+    let found = sent(ISTIO_, &live, 10, Some(&testers()));
+    let rules = list(&found, "/spec/http");
+    let headers = json!({"x-tester": {"exact": "yes"}, "cookie": {"regex": "^(.*; *)?a\\.b=1(;.*)?$"}});
+    assert_eq!((&rules[0]["match"], &rules[0]["timeout"]), (&json!([{"headers": headers}]), &json!("3s")));
+    assert_eq!(rules[1].get("match"), None);
+    assert_eq!(patched(&found, &join(ISTIO_, &found, WEB, RELEASE))["spec"], live["spec"]);
+}
+
+#[test]
+fn a_rule_that_no_request_of_the_cohort_can_reach_gets_none() {
+    let mut live = http(&json!([{"name": "web"}]));
+    live["spec"]["rules"][0]["matches"] = json!([
+        {"headers": [{"name": "X-Tester", "value": "no"}]},
+        {"headers": [{"name": "x-tester", "value": "yes"}], "method": "GET"},
+    ]);
+    let found = sent(HTTP, &live, 10, Some(&testers()));
+    let matches = list(&found, "/spec/rules/0/matches");
+    assert_eq!(
+        (matches.len(), &matches[0]["method"], list(&found, "/spec/rules").len()),
+        (1, &json!("GET"), 2)
+    );
+    live["spec"]["rules"][0]["matches"].as_array_mut().unwrap().truncate(1);
+    let found = sent(HTTP, &live, 10, Some(&testers()));
+    assert_eq!(list(&found, "/spec/rules").len(), 1);
+    assert_eq!(patched(&found, &join(HTTP, &found, WEB, RELEASE)), live);
+}
+
+proptest! {
+    #[test]
+    fn a_cohort_comes_and_goes_and_leaves_nothing(live in route(), first in 0_u8..=100, second in 0_u8..=100, mesh: bool) {
+        let (dialect, live) = if mesh { (ISTIO_, as_istio(&live)) } else { (HTTP, live) };
+        let cohort = testers();
+        let once = sent(dialect, &live, first, Some(&cohort));
+        let again = split(dialect, &once, WEB, Claim::new(RELEASE, 1).with(Some(&cohort)), first);
+        prop_assert!(again.is_empty(), "a second time changes nothing: {:?}", again);
+        prop_assert_eq!(&sent(dialect, &once, second, None), &at(dialect, &live, second), "it goes");
+        let other = Cohort { cookie: None, ..testers() };
+        let twice = sent(dialect, &once, second, Some(&other));
+        prop_assert_eq!(&twice, &sent(dialect, &live, second, Some(&other)), "the way does not matter");
+        prop_assert_eq!(patched(&twice, &join(dialect, &twice, WEB, RELEASE)), live);
+    }
+}

@@ -1,10 +1,10 @@
 //! `VirtualService` of Istio: the destinations of `spec.http[]`, `spec.tcp[]` and `spec.tls[]`, split by subset
 //! (<https://istio.io/latest/docs/reference/config/networking/virtual-service/>, `HTTPRouteDestination`).
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::{Acceptance, Dialect, Names, Part, counted, generation, list, text};
-use crate::model::traffic::{CANARY, STABLE};
+use super::{Acceptance, Dialect, Names, Part, cohort, counted, generation, list, text};
+use crate::model::traffic::{CANARY, Cohort, STABLE};
 
 /// See the module.
 pub struct VirtualService;
@@ -48,6 +48,34 @@ impl Dialect for VirtualService {
         if backends <= 1 { 100 } else { 0 }
     }
 
+    fn rules(&self) -> (&'static str, &'static str) {
+        ("/spec/http", "route")
+    }
+
+    fn narrow(&self, rule: &mut Value, cohort: &Cohort) -> bool {
+        let conditions = conditions(cohort);
+        let everything = [json!({})];
+        let found = Some(list(rule, "/match")).filter(|found| !found.is_empty()).unwrap_or(&everything);
+        let narrowed: Vec<Value> = found.iter().filter_map(|one| with(one, &conditions)).collect();
+        let any = !narrowed.is_empty();
+        if let Some(fields) = rule.as_object_mut() {
+            fields.insert("match".to_owned(), Value::from(narrowed));
+        }
+        any
+    }
+
+    fn is_narrowed(&self, rule: &Value, cohort: &Cohort) -> bool {
+        let conditions = conditions(cohort);
+        let found = list(rule, "/match");
+        let has = |one: &Value| {
+            let headers = one.get("headers").and_then(Value::as_object);
+            conditions
+                .iter()
+                .all(|(name, wanted)| headers.and_then(|headers| headers.get(name)) == Some(wanted))
+        };
+        !found.is_empty() && found.iter().all(has)
+    }
+
     fn accepted(&self, live: &Value, _: Option<&str>) -> Acceptance {
         accepted(live)
     }
@@ -59,6 +87,30 @@ impl Dialect for VirtualService {
             .filter_map(Value::as_str)
             .any(|found| found == gateway || found.split_once('/').is_some_and(|(_, name)| name == gateway))
     }
+}
+
+/// The header matches of a cohort (`HTTPMatchRequest.headers`, `StringMatch`).
+fn conditions(cohort: &Cohort) -> Vec<(String, Value)> {
+    let exact = cohort.header.iter().map(|(name, value)| (name.clone(), json!({"exact": value})));
+    let cookie = cohort
+        .cookie
+        .iter()
+        .map(|(name, value)| ("cookie".to_owned(), json!({"regex": cohort::cookie(name, value)})));
+    exact.chain(cookie).collect()
+}
+
+/// Adds conditions to a match; none where it asks for something else of the same header.
+fn with(found: &Value, conditions: &[(String, Value)]) -> Option<Value> {
+    let mut headers = found.get("headers").and_then(Value::as_object).cloned().unwrap_or_default();
+    for (name, wanted) in conditions {
+        if headers.get(name).is_some_and(|other| other != wanted) {
+            return None;
+        }
+        headers.insert(name.clone(), wanted.clone());
+    }
+    let mut narrowed = found.clone();
+    narrowed.as_object_mut()?.insert("headers".to_owned(), Value::from(headers));
+    Some(narrowed)
 }
 
 /// Tells whether a host is the Service, by its short name or a longer one.

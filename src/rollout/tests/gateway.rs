@@ -34,6 +34,13 @@ pub fn virtual_service() -> Value {
         "spec": {"hosts": ["shop.example.com"], "http": [{"retries": {"attempts": 2}, "route": [{"destination": {"host": "web"}}]}]}})
 }
 
+/// What a gateway goes by, with the annotations that stood when it took it.
+fn carried(object: &Value) -> Value {
+    let mut spec = object["spec"].clone();
+    spec["annotations"] = object["metadata"]["annotations"].clone();
+    spec
+}
+
 impl World {
     /// Puts a route into the cluster; gateways take it at once.
     pub fn put_route(&mut self, key: &ObjectKey, body: &Value) {
@@ -55,7 +62,7 @@ impl World {
             scaled: false,
             object: Arc::new(object),
         };
-        self.obeyed.insert(key.clone(), body["spec"].clone());
+        self.obeyed.insert(key.clone(), carried(body));
         self.routes.objects.insert(key.clone(), Known::Present(live));
         self.stir();
         let gateway = self.gateway.replace(0);
@@ -131,7 +138,7 @@ impl World {
                 object["status"] =
                     json!({"observedGeneration": generation.to_string(), "conditions": [said("Reconciled")]});
             }
-            self.obeyed.insert(key.clone(), object["spec"].clone());
+            self.obeyed.insert(key.clone(), carried(&object));
             self.store_route(&key, object);
             self.stir();
         }
@@ -143,7 +150,7 @@ impl World {
         let narrowed =
             service.filter(|track| !track.is_null()).map(|track| if track == CANARY { 100 } else { 0 });
         let routes = self.obeyed.iter().filter_map(|(key, spec)| {
-            let object = json!({"spec": spec});
+            let object = json!({"spec": spec, "metadata": {"annotations": spec["annotations"]}});
             route::share(route::dialect(key)?, &object, WEB)
         });
         routes.max().or(narrowed)

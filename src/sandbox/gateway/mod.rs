@@ -2,7 +2,7 @@
 //!
 //! What it does: follows `HTTPRoute`, `VirtualService` and `DestinationRule` objects; some time after a change it takes the route, says
 //! so in its status as a gateway does (`Accepted`, `ResolvedRefs`, with the generation), and from then on sends by it: a backend by its
-//! weight, then a Ready pod of that backend. Until then it goes by what it took before.
+//! weight, then a Ready pod of that backend. Of a match it obeys what it says of headers. Until then it goes by what it took before.
 //!
 //! What comes in: a [`kube::Client`], to a sandbox or a genuine server; how long it takes, or that it never does. What goes out:
 //! requests to pods, counts, and the status of routes.
@@ -35,6 +35,8 @@ const CONTROLLER: &str = "idp.dev/sandbox-gateway";
 
 /// Namespace and name.
 type Place = (String, String);
+/// What a request carries, by names in lower case.
+type Headers = BTreeMap<String, String>;
 
 /// What came back of what was sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -122,6 +124,19 @@ impl Gateway {
 
     /// Sends requests by a route, `rate` a second, until it is dropped.
     pub fn drive(&self, kind: &str, namespace: &str, name: &str, rate: f64) {
+        self.drive_with(kind, (namespace, name), rate, &[]);
+    }
+
+    /// As [`Self::drive`], with these headers.
+    pub fn drive_with(
+        &self,
+        kind: &str,
+        (namespace, name): (&str, &str),
+        rate: f64,
+        headers: &[(&str, &str)],
+    ) {
+        let headers: Headers =
+            headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), (*value).to_owned())).collect();
         let state = self.state.clone();
         let route = (kind.to_owned(), (namespace.to_owned(), name.to_owned()));
         let (tasks, token) = (self.tasks.clone(), self.token.clone());
@@ -133,7 +148,7 @@ impl Gateway {
                 let (known, pod) = {
                     let mut state = lock(&state);
                     let known = state.obeyed.contains_key(&route);
-                    let pod = state.choose(&route, &mut random);
+                    let pod = state.choose(&route, &headers, &mut random);
                     if known && pod.is_none() {
                         state.sent.unserved += 1;
                     }

@@ -8,20 +8,21 @@ use serde_json::{Value, json};
 use super::super::api::LabelSelector;
 use super::super::json;
 use super::super::load::{address_of, is_ready};
-use super::{Place, State};
+use super::{Headers, Place, State};
 
 impl State {
     /// Draws a backend by its weight and one of its Ready pods; with the pod's track.
     pub(super) fn choose(
         &self,
         route: &(String, Place),
+        headers: &Headers,
         random: &mut StdRng,
     ) -> Option<(SocketAddr, String)> {
         let (kind, (namespace, _)) = route;
         let spec = self.obeyed.get(route)?;
         let (rules, backends) =
             if kind == "HTTPRoute" { ("rules", "backendRefs") } else { ("http", "route") };
-        let rule = json::list(spec, &[rules]).first()?;
+        let rule = json::list(spec, &[rules]).iter().find(|rule| takes(rule, headers))?;
         let backend = draw(json::list(rule, &[backends]), random)?;
         let (service, subset) = match backend.get("destination") {
             Some(destination) => (json::text(destination, &["host"]), json::text(destination, &["subset"])),
@@ -73,6 +74,41 @@ impl State {
         let at = random.random_range(0..ready.len());
         ready.into_iter().nth(at)
     }
+}
+
+/// Tells whether a rule takes a request with these headers; all else that a match asks for is taken for granted.
+fn takes(rule: &Value, headers: &Headers) -> bool {
+    let matches = json::list(rule, &["matches"]).iter().chain(json::list(rule, &["match"]));
+    let mut matches = matches.peekable();
+    matches.peek().is_none() || matches.any(|one| fits(one, headers))
+}
+
+fn fits(one: &Value, headers: &Headers) -> bool {
+    let holds = |name: &str, exact: Option<&str>, expression: Option<&str>| {
+        let sent = headers.get(&name.to_ascii_lowercase()).map_or("", String::as_str);
+        exact.is_none_or(|exact| exact == sent)
+            && expression.is_none_or(|expression| has_cookie(expression, sent))
+    };
+    match one.get("headers") {
+        Some(Value::Array(all)) => all.iter().all(|header| {
+            let value = json::text_opt(header, &["value"]);
+            let by_expression = json::text(header, &["type"]) == "RegularExpression";
+            let (exact, expression) = if by_expression { (None, value) } else { (value, None) };
+            holds(json::text(header, &["name"]), exact, expression)
+        }),
+        Some(Value::Object(all)) => all.iter().all(|(name, wanted)| {
+            holds(name, json::text_opt(wanted, &["exact"]), json::text_opt(wanted, &["regex"]))
+        }),
+        _ => true,
+    }
+}
+
+/// The one kind of regular expression that this gateway knows: a cookie among others.
+fn has_cookie(expression: &str, sent: &str) -> bool {
+    let inner = expression.strip_prefix("^(.*; *)?").and_then(|rest| rest.strip_suffix("(;.*)?$"));
+    let Some(inner) = inner else { return false };
+    let wanted = inner.replace('\\', "");
+    sent.split(';').any(|cookie| cookie.trim() == wanted)
 }
 
 /// Draws by weight; one without a weight counts 1, as in an `HTTPRoute` and as the only one of a `VirtualService`.

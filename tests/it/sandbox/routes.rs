@@ -135,6 +135,47 @@ async fn a_canary_by_a_virtual_service_gets_its_share_of_real_requests() {
     good_and_bad(mesh()).await;
 }
 
+/// Testers by a header or a cookie get the candidate and nothing else, everybody else gets none of it.
+async fn cohort(route: Value, wanted: &str, header: (&str, &str)) {
+    let text = paused("1500ms").replace("- weight: 25\n", &format!("- weight: 0\n      match: {wanted}\n"));
+    assert!(text.contains(wanted), "{text}");
+    let mut routed = Routed::start(route, text, Duration::from_millis(20)).await;
+    let client = routed.world.sandbox.server().client_as("testers");
+    let testers = Gateway::start(&client, Some(Duration::from_millis(20)));
+    testers.drive_with(routed.kind(), (NAMESPACE, "edge"), 100.0, &[header]);
+    routed.world.merge("two", "healthy");
+    let at = |record: &Record| {
+        record.rollout.as_ref().map(|rollout| (rollout.step, rollout.stage.ready_at.is_some()))
+    };
+    routed.world.until("the step is watched", |record| at(record) == Some((0, true))).await;
+    let reached = async || testers.sent().served.contains_key("canary").then_some(());
+    routed.world.find("testers get the candidate", reached).await;
+    routed.gateway.sent();
+    testers.sent();
+    routed.world.until("the step is over", |record| at(record) != Some((0, true))).await;
+    let (others, sent) = (routed.gateway.sent(), testers.sent());
+    near(sent.share("canary"), 100.0);
+    near(others.share("canary"), 0.0);
+    routed.world.ends(2, Outcome::Promoted).await;
+    routed.is_untouched().await;
+    routed.world.merge("three", "errors-60");
+    routed.world.ends(3, Outcome::RolledBack).await;
+    routed.is_untouched().await;
+    let (others, sent) = (routed.gateway.sent(), testers.sent());
+    assert_eq!((others.unserved, sent.unserved), (0, 0), "{others:?} {sent:?}");
+    routed.world.is_sound(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cohort_by_a_header_of_an_http_route_gets_the_candidate() {
+    cohort(edge(), "{header: {X-Tester: 'yes'}}", ("x-tester", "yes")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cohort_by_a_cookie_of_a_virtual_service_gets_the_candidate() {
+    cohort(mesh(), "{cookie: {beta: '1'}}", ("cookie", "a=b; beta=1; c=d")).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn weights_that_somebody_else_writes_are_put_back() {
     let mut routed = Routed::start(edge(), paused("3s"), Duration::from_millis(20)).await;
