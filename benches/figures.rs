@@ -30,6 +30,8 @@ mod queued;
 mod reaction;
 #[path = "figures/repository.rs"]
 mod repository;
+#[path = "figures/steps.rs"]
+mod steps;
 #[path = "figures/table.rs"]
 mod table;
 
@@ -129,6 +131,9 @@ async fn main() -> Result<()> {
     }
     if wanted("crash") {
         reaction::crashes(&mut sheet, scale.crashes).await?;
+    }
+    if wanted("steps") {
+        steps::three(&mut sheet, scale.pushes / 4 + 1).await?;
     }
     if wanted("pass") {
         cpu::costs(&mut sheet, scale).await?;

@@ -86,7 +86,7 @@ fn decisions(scene: &Scene, sheet: &mut Sheet, time: Duration) -> Result<()> {
     let text = serde_json::to_string(record)?;
     let parse =
         timed(time, "read the record's JSON", || serde_json::from_str::<Record>(black_box(&text)).is_ok());
-    let goal = || Goal { median: Some(Duration::from_micros(50)), p99: None };
+    let goal = || Goal { median: Some(Duration::from_micros(20)), p99: None };
     let figures = [
         Figure {
             goal: goal(),
