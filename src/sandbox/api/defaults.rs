@@ -10,6 +10,8 @@ pub(crate) fn fill(kind: &KindSpec, object: &mut Value) {
         ("apps", "Deployment") => deployment(object),
         ("apps", "ReplicaSet") => replica_set(object),
         ("autoscaling", _) => autoscaler(json::map_mut(object, &["spec"])),
+        ("apps", "StatefulSet") => stateful_set(object),
+        ("apps", "DaemonSet") => daemon_set(object),
         ("", "Pod") => pod(object),
         ("", "Service") => service(json::map_mut(object, &["spec"])),
         ("", "Secret") => secret(object),
@@ -44,6 +46,48 @@ fn autoscaler(spec: &mut Map<String, Value>) {
 fn replica_set(object: &mut Value) {
     let spec = json::map_mut(object, &["spec"]);
     json::default(spec, "replicas", 1);
+    template(spec);
+}
+
+fn stateful_set(object: &mut Value) {
+    let spec = json::map_mut(object, &["spec"]);
+    json::default(spec, "podManagementPolicy", "OrderedReady");
+    let strategy = json::as_map(spec.entry("updateStrategy").or_insert(Value::Null));
+    if !strategy.contains_key("type") {
+        json::default(strategy, "type", "RollingUpdate");
+        json::default(strategy, "rollingUpdate", json!({}));
+    }
+    if let Some(Value::Object(rolling)) = strategy.get_mut("rollingUpdate") {
+        json::default(rolling, "partition", 0);
+    }
+    let claims = spec.entry("persistentVolumeClaimRetentionPolicy").or_insert(Value::Null);
+    let claims = json::as_map(claims);
+    json::default(claims, "whenDeleted", "Retain");
+    json::default(claims, "whenScaled", "Retain");
+    json::default(spec, "replicas", 1);
+    json::default(spec, "revisionHistoryLimit", 10);
+    // The type always writes it, be it empty.
+    json::default(spec, "serviceName", "");
+    for claim in items_mut(spec, "volumeClaimTemplates") {
+        json::default(claim, "apiVersion", "v1");
+        json::default(claim, "kind", "PersistentVolumeClaim");
+        json::default(claim, "status", json!({"phase": "Pending"}));
+        let wanted = json::as_map(claim.entry("spec").or_insert(Value::Null));
+        json::default(wanted, "volumeMode", "Filesystem");
+    }
+    template(spec);
+}
+
+fn daemon_set(object: &mut Value) {
+    let spec = json::map_mut(object, &["spec"]);
+    let strategy = json::as_map(spec.entry("updateStrategy").or_insert(Value::Null));
+    json::default(strategy, "type", "RollingUpdate");
+    if strategy.get("type").is_some_and(|kind| kind == "RollingUpdate") {
+        let rolling = json::as_map(strategy.entry("rollingUpdate").or_insert(Value::Null));
+        json::default(rolling, "maxUnavailable", 1);
+        json::default(rolling, "maxSurge", 0);
+    }
+    json::default(spec, "revisionHistoryLimit", 10);
     template(spec);
 }
 

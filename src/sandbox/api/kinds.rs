@@ -136,6 +136,15 @@ impl KindSpec {
             ("apps", "ReplicaSet") => json!({"metadata": {}, "status": {}, "spec": {
                 "selector": null, "template": {"metadata": {}, "spec": {"containers": null}},
             }}),
+            ("apps", "StatefulSet") => json!({"metadata": {}, "status": {}, "spec": {
+                "selector": null, "updateStrategy": {},
+                "template": {"metadata": {}, "spec": {"containers": null}},
+            }}),
+            ("apps", "DaemonSet") => json!({"metadata": {}, "status": {}, "spec": {
+                "selector": null, "updateStrategy": {},
+                "template": {"metadata": {}, "spec": {"containers": null}},
+            }}),
+            ("apps", "ControllerRevision") => json!({"metadata": {}}),
             ("", "Pod") => json!({"metadata": {}, "status": {}, "spec": {"containers": null}}),
             ("", "Service") => json!({"metadata": {}, "spec": {}, "status": {"loadBalancer": {}}}),
             ("", "Event") => json!({"metadata": {}, "involvedObject": {}, "source": {}}),
@@ -170,7 +179,15 @@ impl KindSpec {
     /// Whether `metadata.generation` counts changes of the spec.
     pub(crate) fn has_generation(&self) -> bool {
         self.is_custom()
-            || matches!(self.kind.as_str(), "Deployment" | "ReplicaSet" | "Pod" | "CustomResourceDefinition")
+            || matches!(
+                self.kind.as_str(),
+                "Deployment"
+                    | "ReplicaSet"
+                    | "StatefulSet"
+                    | "DaemonSet"
+                    | "Pod"
+                    | "CustomResourceDefinition"
+            )
     }
 }
 
@@ -208,6 +225,9 @@ const BUILT_IN: &[Row] = &[
         "ns",
         "autoscaling.v2.HorizontalPodAutoscaler",
     ),
+    ("apps", "v1", "StatefulSet", "statefulsets", "sts", "nsc", "apps.v1.StatefulSet"),
+    ("apps", "v1", "DaemonSet", "daemonsets", "ds", "ns", "apps.v1.DaemonSet"),
+    ("apps", "v1", "ControllerRevision", "controllerrevisions", "", "n", "apps.v1.ControllerRevision"),
     ("coordination.k8s.io", "v1", "Lease", "leases", "", "n", "coordination.v1.Lease"),
     ("events.k8s.io", "v1", "Event", "events", "ev", "n", "events.v1.Event"),
     (

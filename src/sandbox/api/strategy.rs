@@ -29,6 +29,16 @@ pub(crate) fn at_birth(store: &mut Store, kind: &KindSpec, object: &mut Value, n
         ("", "Pod") => pod(object),
         ("", "Service") => service(store, object),
         ("apps", "ReplicaSet" | "Deployment") => json::set(object, &["status"], json!({})),
+        ("apps", "StatefulSet") => {
+            json::set(object, &["status"], json!({"replicas": 0, "availableReplicas": 0}));
+        }
+        ("apps", "DaemonSet") => {
+            let none = json!({
+                "currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0,
+                "numberReady": 0,
+            });
+            json::set(object, &["status"], none);
+        }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => established(object, now),
         _ => {}
     }

@@ -85,6 +85,17 @@ fn columns(kind: &KindSpec) -> Vec<Column> {
             ("Ready", "count", ".status.readyReplicas", 0),
             ("Age", "date", ".metadata.creationTimestamp", 0),
         ],
+        ("apps", "StatefulSet") => {
+            &[("Ready", "computed", "deployment-ready", 0), ("Age", "date", ".metadata.creationTimestamp", 0)]
+        }
+        ("apps", "DaemonSet") => &[
+            ("Desired", "count", ".status.desiredNumberScheduled", 0),
+            ("Current", "count", ".status.currentNumberScheduled", 0),
+            ("Ready", "count", ".status.numberReady", 0),
+            ("Up-to-date", "count", ".status.updatedNumberScheduled", 0),
+            ("Available", "count", ".status.numberAvailable", 0),
+            ("Age", "date", ".metadata.creationTimestamp", 0),
+        ],
         ("", "Service") => &[
             ("Type", "string", ".spec.type", 0),
             ("Cluster-IP", "string", ".spec.clusterIP", 0),

@@ -20,7 +20,10 @@ pub(crate) fn check(kind: &KindSpec, live: Option<&Value>, new: &Value) -> Resul
     let mut errors = Vec::new();
     metadata(kind, new, &mut errors);
     match (kind.group.as_str(), kind.kind.as_str()) {
-        ("apps", "Deployment" | "ReplicaSet") => workload(kind, live, new, &mut errors),
+        ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
+            workload(kind, live, new, &mut errors);
+            super::validate_sets::check(kind, live, new, &mut errors);
+        }
         ("", "Pod") => {
             containers(json::at(new, &["spec"]), "spec", &mut errors);
             if let Some(live) = live {

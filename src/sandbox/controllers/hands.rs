@@ -21,6 +21,8 @@ pub(super) struct Hands {
     core: Arc<Core>,
     deployments: Option<Arc<KindSpec>>,
     replica_sets: Option<Arc<KindSpec>>,
+    stateful_sets: Option<Arc<KindSpec>>,
+    revisions: Option<Arc<KindSpec>>,
     pods: Option<Arc<KindSpec>>,
     autoscalers: Option<Arc<KindSpec>>,
     time_scale: f64,
@@ -29,16 +31,18 @@ pub(super) struct Hands {
 impl Hands {
     pub(super) fn new(server: &ApiServer, time_scale: f64) -> Self {
         let core = server.core().clone();
-        let (deployments, replica_sets, pods, autoscalers) = {
-            let store = core.store();
-            (
-                store.kind("apps", "v1", "deployments"),
-                store.kind("apps", "v1", "replicasets"),
-                store.kind("", "v1", "pods"),
-                store.kind("autoscaling", "v2", "horizontalpodautoscalers"),
-            )
-        };
-        Self { core, deployments, replica_sets, pods, autoscalers, time_scale }
+        let kind = |group: &str, version: &str, plural: &str| core.store().kind(group, version, plural);
+        let autoscalers = kind("autoscaling", "v2", "horizontalpodautoscalers");
+        Self {
+            deployments: kind("apps", "v1", "deployments"),
+            replica_sets: kind("apps", "v1", "replicasets"),
+            stateful_sets: kind("apps", "v1", "statefulsets"),
+            revisions: kind("apps", "v1", "controllerrevisions"),
+            pods: kind("", "v1", "pods"),
+            autoscalers,
+            core,
+            time_scale,
+        }
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
@@ -101,6 +105,35 @@ impl Hands {
     pub(super) fn cpu(&self, namespace: &str, deployment: &str) -> Option<i64> {
         let key = (namespace.to_owned(), deployment.to_owned());
         self.core.settings().cpu.get(&key).map(|used| i64::from(*used))
+    }
+
+    pub(super) fn stateful_set(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.get(self.stateful_sets.as_ref(), namespace, name)
+    }
+
+    pub(super) fn all_stateful_sets(&self) -> Vec<Arc<Value>> {
+        self.list(self.stateful_sets.as_ref(), "")
+    }
+
+    pub(super) fn revisions(&self, namespace: &str) -> Vec<Arc<Value>> {
+        self.list(self.revisions.as_ref(), namespace)
+    }
+
+    pub(super) fn create_revision(&self, namespace: &str, body: Value) -> Result<Value, ApiError> {
+        self.write(self.revisions.as_ref(), Verb::Create, namespace, "", "", body)
+    }
+
+    pub(super) fn update_revision(&self, revision: &Value) -> Result<Value, ApiError> {
+        self.update(self.revisions.as_ref(), revision, "")
+    }
+
+    pub(super) fn delete_revision(&self, revision: &Value) -> Result<Value, ApiError> {
+        let kind = self.revisions.clone();
+        kind.map_or_else(|| Err(ApiError::no_such_path()), |kind| self.delete(&kind, revision))
+    }
+
+    pub(super) fn update_stateful_set_status(&self, set: &Value) -> Result<Value, ApiError> {
+        self.update(self.stateful_sets.as_ref(), set, "status")
     }
 
     pub(super) fn all_deployments(&self) -> Vec<Arc<Value>> {

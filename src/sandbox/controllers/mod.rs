@@ -1,4 +1,4 @@
-//! What a controller manager does to Deployments, ReplicaSets, autoscalers and what is left behind by a deleted owner.
+//! What a controller manager does to Deployments, ReplicaSets, StatefulSets, autoscalers and what is left behind by a deleted owner.
 //!
 //! What it does: follows the store's changes and brings pods, replica sets and statuses to where the genuine controllers
 //! would bring them, by the same arithmetic. Not used beside a genuine server, which has its own.
@@ -11,11 +11,15 @@ mod conditions;
 mod deployment;
 mod garbage;
 mod hands;
+mod history;
 mod pods;
 mod replica_set;
 mod revision;
 mod rolling;
 mod scaling;
+#[cfg(test)]
+mod sets_tests;
+mod stateful_set;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -43,6 +47,7 @@ enum Key {
     ReplicaSet(String, String),
     Deployment(String, String),
     Autoscaler(String, String),
+    StatefulSet(String, String),
 }
 
 /// What came of one look.
@@ -140,6 +145,7 @@ impl Manager {
             Key::Autoscaler(namespace, name) => {
                 autoscaler::sync(&self.hands, &mut self.recommended, namespace, name)
             }
+            Key::StatefulSet(namespace, name) => stateful_set::sync(&self.hands, namespace, name),
         };
         match outcome {
             Outcome::Done => {
@@ -178,6 +184,7 @@ impl Manager {
             ("autoscaling", "horizontalpodautoscalers") => {
                 self.due.insert(autoscaler_key(&change.new));
             }
+            ("apps", "statefulsets") => self.due.extend([stateful_set_key(&change.new)]),
             ("apps", "replicasets") => {
                 self.due.insert(replica_set_key(&change.new));
                 self.mark_owner(&change.new);
@@ -206,6 +213,9 @@ impl Manager {
             "Deployment" => {
                 self.due.insert(Key::Deployment(namespace.to_owned(), name));
             }
+            "StatefulSet" => {
+                self.due.insert(Key::StatefulSet(namespace.to_owned(), name));
+            }
             "ReplicaSet" => {
                 if let Some(set) = self.hands.replica_set(namespace, &name)
                     && let Some(above) = hands::controller_of(&set)
@@ -224,6 +234,7 @@ impl Manager {
         self.due.extend(self.hands.all_deployments().iter().map(|one| deployment_key(one)));
         self.due.extend(self.hands.all_replica_sets().iter().map(|one| replica_set_key(one)));
         self.due.extend(self.hands.autoscalers("").iter().map(|one| autoscaler_key(one)));
+        self.due.extend(self.hands.all_stateful_sets().iter().map(|one| stateful_set_key(one)));
     }
 }
 
@@ -235,6 +246,11 @@ fn key_parts(object: &Value) -> (String, String) {
 fn deployment_key(object: &Value) -> Key {
     let (namespace, name) = key_parts(object);
     Key::Deployment(namespace, name)
+}
+
+fn stateful_set_key(object: &Value) -> Key {
+    let (namespace, name) = key_parts(object);
+    Key::StatefulSet(namespace, name)
 }
 
 fn replica_set_key(object: &Value) -> Key {

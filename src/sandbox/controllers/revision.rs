@@ -223,11 +223,16 @@ fn same_template(deployment: &Value, set: &Value) -> bool {
 }
 
 fn template_hash(deployment: &Value) -> String {
-    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     let template = json::at(deployment, &["spec", "template"]).cloned().unwrap_or_default();
+    safe_hash(&template.to_string(), json::int(deployment, &["status", "collisionCount"]))
+}
+
+/// Returns a short hash whose letters spell no word; `collisions` makes another one of the same text.
+pub(super) fn safe_hash(text: &str, collisions: Option<i64>) -> String {
+    const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut hasher = Fnv::default();
-    hasher.write(template.to_string().as_bytes());
-    if let Some(count) = json::int(deployment, &["status", "collisionCount"]) {
+    hasher.write(text.as_bytes());
+    if let Some(count) = collisions {
         hasher.write(&count.to_le_bytes());
     }
     let digits = hasher.finish().to_string();
