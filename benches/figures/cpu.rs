@@ -161,7 +161,7 @@ async fn capture(bed: &Bed, declaration: &str, commit: &str) -> Result<Scene> {
     let stored = cluster.read_record(&release, &namespace).await?.context("there is no record")?;
     let record = stored.record().context("the record cannot be read")?.clone();
     let mut keys: Vec<_> = record.inventory.keys().cloned().collect();
-    keys.extend([view::stable_key(&release, NAMESPACE), view::canary_key(&release, NAMESPACE)]);
+    keys.extend([view::stable_key(None, &release, NAMESPACE), view::canary_key(None, &release, NAMESPACE)]);
     let observed = cluster.observe(&release, &namespace, &keys).await?;
     stop.cancel();
     let desired = desired(&release, &namespace, &record, declaration, commit)?;

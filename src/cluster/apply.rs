@@ -113,6 +113,7 @@ pub async fn execute(
         Write::Raise { key, replicas, fence } => raise(calls, view, owner, (key, *replicas), fence).await,
         Write::Route { key, patch, fence } => route(calls, view, (key, patch), fence).await,
         Write::Delete { key, uid } => delete(calls, view, owner, key, uid).await,
+        Write::ReplacePod { key, uid } => replace_pod(calls, key, uid).await,
         Write::SaveRevision { rollout, version, mark, objects } => {
             save(calls, view, owner, (*rollout, *mark), version, objects).await
         }
@@ -278,6 +279,16 @@ async fn delete(
         }
     };
     Ok(Applied { key: Some(key.clone()), live })
+}
+
+/// Deletes a pod by UID; its watch tells of it. Gone, or another pod under the name, is what was wanted.
+async fn replace_pod(calls: &Calls, key: &ObjectKey, uid: &str) -> Result<Applied, WriteError> {
+    let resource = resource_of(key);
+    let place = Place { resource: &resource, namespace: &key.namespace, name: &key.name };
+    match calls.delete(&place, uid).await {
+        Ok(_) | Err(ApiError::NotFound(_) | ApiError::Conflict { .. }) => Ok(NOTHING),
+        Err(source) => Err(refused(key, source)),
+    }
 }
 
 const NOTHING: Applied = Applied { key: None, live: None };

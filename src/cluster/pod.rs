@@ -22,7 +22,9 @@ pub fn pod_view(pod: &Pod) -> PodView {
     let containers = status.container_statuses.as_deref().unwrap_or_default();
     let starting = status.init_container_statuses.as_deref().unwrap_or_default();
     let declared = pod.spec.as_ref().map_or(0, |spec| spec.containers.len());
-    let label = metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_TRACK));
+    let text = |name: &str| {
+        metadata.labels.as_ref().and_then(|labels| labels.get(name)).cloned().unwrap_or_default()
+    };
     let all = || starting.iter().chain(containers);
     // An init container that ended well is no termination to speak of.
     let failed = starting.iter().filter_map(last_end).filter(|end| end.exit_code != 0);
@@ -30,8 +32,9 @@ pub fn pod_view(pod: &Pod) -> PodView {
     PodView {
         name: metadata.name.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
-        owner: owner(metadata.owner_references.as_deref(), "ReplicaSet"),
-        track: label.cloned().unwrap_or_default(),
+        owner: owner(metadata.owner_references.as_deref(), &["ReplicaSet", "StatefulSet", "DaemonSet"]),
+        revision: text("controller-revision-hash"),
+        track: text(LABEL_TRACK),
         ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
         created_at: metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         ready_since: ready_since(status),
@@ -57,7 +60,7 @@ pub fn replica_set_view(set: &ReplicaSet) -> ReplicaSetView {
     let replicas = set.spec.as_ref().and_then(|spec| spec.replicas);
     ReplicaSetView {
         uid: metadata.uid.clone().unwrap_or_default(),
-        owner: owner(metadata.owner_references.as_deref(), "Deployment"),
+        owner: owner(metadata.owner_references.as_deref(), &["Deployment"]),
         name: metadata.name.clone().unwrap_or_default(),
         revision: annotation("deployment.kubernetes.io/revision")
             .and_then(|text| text.parse().ok())
@@ -66,11 +69,11 @@ pub fn replica_set_view(set: &ReplicaSet) -> ReplicaSetView {
     }
 }
 
-fn owner(owners: Option<&[OwnerReference]>, kind: &str) -> String {
+fn owner(owners: Option<&[OwnerReference]>, kinds: &[&str]) -> String {
     owners
         .unwrap_or_default()
         .iter()
-        .find(|owner| owner.controller == Some(true) && owner.kind == kind)
+        .find(|owner| owner.controller == Some(true) && kinds.contains(&owner.kind.as_str()))
         .map(|owner| owner.uid.clone())
         .unwrap_or_default()
 }
@@ -191,6 +194,7 @@ mod tests {
             name: "web-1".into(),
             uid: "u".into(),
             owner: "rs".into(),
+            revision: String::new(),
             track: "canary".into(),
             ip: None,
             created_at: "2026-01-01T00:00:00Z".parse().unwrap(),

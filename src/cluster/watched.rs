@@ -25,6 +25,8 @@ pub enum Watched {
     Release,
     /// Our Deployments.
     Deployment,
+    /// Our StatefulSets.
+    StatefulSet,
     /// Our Services.
     Service,
     /// Our ConfigMaps.
@@ -54,10 +56,11 @@ pub const ROUTES: [(&str, &str); 3] =
 
 impl Watched {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Namespace,
         Self::Release,
         Self::Deployment,
+        Self::StatefulSet,
         Self::Service,
         Self::ConfigMap,
         Self::Revision,
@@ -75,6 +78,7 @@ impl Watched {
             Self::Namespace => "Namespace",
             Self::Release => "Release",
             Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
             Self::Service => "Service",
             Self::ConfigMap => "ConfigMap",
             Self::Revision => "Secret",
@@ -107,7 +111,9 @@ impl Watched {
         match self {
             Self::Release => crd::resource(),
             Self::Revision => revision::resource(),
-            Self::Deployment | Self::ReplicaSet => super::raw::resource("apps/v1", self.name()),
+            Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
+                super::raw::resource("apps/v1", self.name())
+            }
             Self::Namespace | Self::Service | Self::ConfigMap | Self::Pod => {
                 super::raw::resource("v1", self.name())
             }
@@ -126,7 +132,7 @@ impl Watched {
             | Self::VirtualService
             | Self::DestinationRule
             | Self::Autoscaler => None,
-            Self::Deployment | Self::Service | Self::ConfigMap => {
+            Self::Deployment | Self::StatefulSet | Self::Service | Self::ConfigMap => {
                 Some(format!("{LABEL_MANAGED_BY}={MANAGER},{LABEL_SERVICE}"))
             }
             Self::Revision => Some(format!("{LABEL_MANAGED_BY}={MANAGER},{}", revision::LABEL_MARK)),
@@ -150,6 +156,7 @@ impl Watched {
     pub fn of(key: &ObjectKey) -> Option<Self> {
         match (key.api_version.as_str(), key.kind.as_str()) {
             ("apps/v1", "Deployment") => Some(Self::Deployment),
+            ("apps/v1", "StatefulSet") => Some(Self::StatefulSet),
             ("v1", "Service") => Some(Self::Service),
             ("v1", "ConfigMap") => Some(Self::ConfigMap),
             _ => None,

@@ -28,6 +28,7 @@ pub mod text;
 pub mod traffic;
 pub mod transition;
 pub mod verdict;
+pub mod workload;
 pub mod write;
 
 /// The API group of everything that idp adds to a cluster.

@@ -78,8 +78,10 @@ pub struct PodView {
     pub name: String,
     /// The UID.
     pub uid: String,
-    /// The UID of the owning ReplicaSet; empty without one.
+    /// The UID of the owning ReplicaSet, StatefulSet or DaemonSet; empty without one.
     pub owner: String,
+    /// The label `controller-revision-hash`: which template of its StatefulSet or DaemonSet it has; empty without one.
+    pub revision: String,
     /// The label `idp.dev/track`: `stable` or `canary`.
     pub track: String,
     /// The address, once there is one.

@@ -252,6 +252,9 @@ pub struct Record {
     /// The head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadSeen>,
+    /// The workload that rollouts act on; `None`: the Deployment that is named after the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<ObjectKey>,
     /// The stable version's rollout and the version; `None` until the first is promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable: Option<Stable>,

@@ -17,6 +17,7 @@ use super::samples::TrafficSource;
 pub use super::stage::{Beginning, GateCount, Lockstep, Place, StageLatency, StageState};
 use super::traffic::{Cohort, Router};
 use super::verdict::Verdict;
+use super::workload::WorkloadKind;
 
 /// What a rollout tries to make stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +125,9 @@ pub struct Rollout {
     /// What happened so far, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Arc<Vec<Happened>>,
+    /// What its pods belong to.
+    #[serde(default, skip_serializing_if = "WorkloadKind::is_deployment")]
+    pub workload: WorkloadKind,
     /// What moves the traffic, chosen when it started; `None`: traffic follows pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub router: Option<Router>,

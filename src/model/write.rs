@@ -49,6 +49,13 @@ pub enum Write {
         /// Its UID in the inventory.
         uid: String,
     },
+    /// Delete a pod of the release's workload by UID, so that its controller makes it anew from the template of the day.
+    ReplacePod {
+        /// The pod.
+        key: ObjectKey,
+        /// Its UID.
+        uid: String,
+    },
     /// Create or replace a revision Secret.
     SaveRevision {
         /// The rollout's number.
@@ -83,6 +90,7 @@ impl Write {
             Self::Raise { .. } => "raise",
             Self::Route { .. } => "route",
             Self::Delete { .. } => "delete",
+            Self::ReplacePod { .. } => "replace_pod",
             Self::SaveRevision { .. } => "save_revision",
             Self::MarkRevision { .. } => "mark_revision",
             Self::DropRevision { .. } => "drop_revision",

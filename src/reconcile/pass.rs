@@ -244,7 +244,8 @@ impl Driver {
         for write in &effects.writes {
             match self.cluster.execute(owner, write).await {
                 Ok(_) => {
-                    applied = true;
+                    // That a pod goes is seen when the watch shows it, and not before.
+                    applied |= !matches!(write, Write::ReplacePod { .. });
                     if let Some(key) = key_of(write) {
                         memory.refusals.remove(key);
                     }
@@ -267,7 +268,7 @@ impl Driver {
     }
 
     fn assign(&self, release: &ReleaseKey, namespace: &Namespace, record: &Record, observed: &Observed) {
-        let view = view::View::new(release, namespace.as_str(), observed);
+        let view = view::View::new(record, release, namespace.as_str(), observed);
         self.evidence.assign(release, rollout::assignment(record, release, namespace, &view, observed));
     }
 
@@ -319,7 +320,8 @@ fn key_of(write: &Write) -> Option<&ObjectKey> {
         Write::Scale { key, .. }
         | Write::Raise { key, .. }
         | Write::Route { key, .. }
-        | Write::Delete { key, .. } => Some(key),
+        | Write::Delete { key, .. }
+        | Write::ReplacePod { key, .. } => Some(key),
         Write::SaveRevision { .. } | Write::MarkRevision { .. } | Write::DropRevision { .. } => None,
     }
 }

@@ -232,8 +232,11 @@ fn wanted_keys(
     head: &Head,
     record: Option<&Record>,
 ) -> Vec<ObjectKey> {
-    let mut keys =
-        vec![view::stable_key(release, namespace.as_str()), view::canary_key(release, namespace.as_str())];
+    let target = record.and_then(|record| record.target.as_ref());
+    let mut keys = vec![
+        view::stable_key(target, release, namespace.as_str()),
+        view::canary_key(target, release, namespace.as_str()),
+    ];
     keys.push(render::autoscaler_key(release.service.as_str(), namespace.as_str()));
     keys.extend(record.into_iter().flat_map(|record| record.inventory.keys().cloned()));
     keys.extend(routes(namespace, head, record));

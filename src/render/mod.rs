@@ -23,6 +23,7 @@ mod tests;
 mod tracks;
 
 pub use autoscaler::{autoscaler_key, autoscaler_of};
+pub(crate) use body::rehashed;
 pub use body::{CANARY_SUFFIX, Stamp, canary_of, content_hash, pin, stamp};
 pub use tracks::{subsets_key, subsets_of, track_of};
 

@@ -48,7 +48,7 @@ pub fn of(record: &Record, input: &Inputs<'_>) -> Option<Scaler> {
         return Some(scaler(key, live, false));
     }
     let key = render::autoscaler_key(input.release.service.as_str(), input.namespace.as_str());
-    let live = input.observed.object(&key).present().filter(|live| targets(input, live));
+    let live = input.observed.object(&key).present().filter(|live| targets(record, input, live));
     match (record.autoscale, live) {
         (Some(bounds), _) => {
             let name = format!("{} {}/{}", key.kind, key.namespace, key.name);
@@ -64,7 +64,7 @@ pub fn of(record: &Record, input: &Inputs<'_>) -> Option<Scaler> {
 pub fn foreign<'a>(record: &Record, input: &Inputs<'a>) -> Option<(&'a ObjectKey, &'a Live)> {
     let all = input.observed.routes.objects.iter().filter(|(key, _)| is_autoscaler(key));
     let mut targeting =
-        all.filter_map(|(key, known)| Some((key, known.present()?))).filter(|(_, live)| targets(input, live));
+        all.filter_map(|(key, known)| Some((key, known.present()?))).filter(|(_, live)| targets(record, input, live));
     targeting.find(|(key, live)| !is_ours(record, input.release, key, live))
 }
 
@@ -73,14 +73,14 @@ pub fn is_autoscaler(key: &ObjectKey) -> bool {
     key.kind == AUTOSCALER && key.api_version.starts_with("autoscaling/")
 }
 
-fn targets(input: &Inputs<'_>, live: &Live) -> bool {
+fn targets(record: &Record, input: &Inputs<'_>, live: &Live) -> bool {
     let text = |field: &str| {
         live.object
             .pointer("/spec/scaleTargetRef")
             .and_then(|target| target.get(field))
             .and_then(Value::as_str)
     };
-    let stable = stable_key(input.release, input.namespace.as_str());
+    let stable = stable_key(record.target.as_ref(), input.release, input.namespace.as_str());
     let group = text("apiVersion").is_some_and(|version| version.starts_with("apps/"));
     group && text("kind") == Some(stable.kind.as_str()) && text("name") == Some(stable.name.as_str())
 }
@@ -166,7 +166,8 @@ impl Machine<'_> {
         if self.record.replicas != declared {
             self.record.replicas = declared;
             if self.record.rollout.is_none() && self.record.stable.is_some() {
-                self.record.applying.insert(stable_key(self.input.release, self.input.namespace.as_str()));
+                let stable = self.target_key();
+                self.record.applying.insert(stable);
             }
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::gates::elapsed;
 use super::group;
 use super::hold;
-use super::machine::{Machine, is_beside};
+use super::machine::{Machine, is_stepped};
+use super::place;
 use super::route::Choice;
 use super::view::Workload;
 use crate::model::autoscale::Scaling;
@@ -19,6 +20,7 @@ use crate::model::policy::Policy;
 use crate::model::rollout::{Candidate, Mark, People, Phase, Place, Rollout, StageState, Version};
 use crate::model::transition::Kind;
 use crate::model::verdict::{Gate, Verdict};
+use crate::model::workload::WorkloadKind;
 
 impl Machine<'_> {
     /// Nothing runs: decides whether the head starts a rollout.
@@ -43,6 +45,7 @@ impl Machine<'_> {
 
     /// Begins a rollout of `desired`; `over`: on top of the template of a rolling one that it superseded.
     pub fn begin(&mut self, desired: &Desired, over: bool) {
+        self.take_target(desired);
         let changes = self.brought(desired);
         let candidate = Candidate::Waiting {
             identity: desired.identity.clone(),
@@ -103,6 +106,7 @@ impl Machine<'_> {
             people: People::default(),
             mates: BTreeSet::new(),
             log: Arc::default(),
+            workload: WorkloadKind::of(&self.target_key()),
             router,
             weight,
             asked_at: None,
@@ -191,6 +195,10 @@ impl Machine<'_> {
             }
             return;
         };
+        if let Some(reason) = self.other_target(&body.objects) {
+            self.park(Verdict::unknown(Gate::Cluster, reason));
+            return;
+        }
         if body.mark != Mark::Candidate || self.input.observed.namespace != Known::Present(()) {
             return;
         }
@@ -273,6 +281,10 @@ impl Machine<'_> {
         self.say(Kind::Started { candidate: version.clone(), first }, sentence);
         if matches!(self.first_place(rollout, rollout.router.is_some()), Place::Share(_)) {
             self.enter(Phase::Progressing);
+            if let Some(rollout) = self.record.rollout.as_mut() {
+                // In place there is no other workload that could carry it.
+                rollout.template_moved = place::is_in_place(rollout);
+            }
         } else {
             self.enter(Phase::Promoting);
             if let Some(rollout) = self.record.rollout.as_mut() {
@@ -283,7 +295,7 @@ impl Machine<'_> {
 
     /// Where a rollout that starts goes first.
     fn first_place(&self, rollout: &Rollout, routed: bool) -> Place {
-        let canary = is_beside(rollout) && rollout.cover.is_none() && self.record.replicas > 0;
+        let canary = is_stepped(rollout) && rollout.cover.is_none() && self.record.replicas > 0;
         let steps = canary && rollout.people.promoted_fully.is_none();
         match rollout.policy.steps.first().filter(|step| steps && (step.weight < 100 || routed)) {
             Some(step) => Place::Share(step.weight),

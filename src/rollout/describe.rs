@@ -99,6 +99,8 @@ impl Machine<'_> {
         match rollout.phase {
             Phase::Preparing | Phase::RollingBack => (0, if is_beside(rollout) { real } else { 0 }),
             Phase::Progressing => {
+                let in_place = super::place::is_in_place(rollout);
+                let real = if in_place { self.template_share(rollout) } else { real };
                 (rollout.policy.steps.get(rollout.step as usize).map_or(0, |step| step.weight), real)
             }
             Phase::Promoting | Phase::Baking => (100, self.template_share(rollout)),

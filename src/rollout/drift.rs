@@ -17,7 +17,8 @@ impl Machine<'_> {
             return;
         }
         let bodies = objects::objects(&self.record, self.input);
-        let stable = stable_key(self.input.release, self.input.namespace.as_str());
+        let stable =
+            stable_key(self.record.target.as_ref(), self.input.release, self.input.namespace.as_str());
         let (mut corrected, mut applied) = (Vec::new(), false);
         for body in &bodies {
             let key = &body.manifest.key;

@@ -10,6 +10,7 @@ use super::back;
 use super::input::Inputs;
 use super::machine::{self, sizes};
 use super::objects::{self, Body};
+use super::place;
 use super::routes;
 use super::size::{Bounds, Move, Pair, next};
 use super::view::{self, View, Workload, canary_key, carries_labels, stable_key};
@@ -36,7 +37,7 @@ pub fn effects(record: &mut Record, input: &Inputs<'_>) -> Effects {
     if record.mode == crate::model::desired::Mode::Observe && record.rollout.is_none() {
         return all;
     }
-    let view = View::new(input.release, input.namespace.as_str(), input.observed);
+    let view = View::new(record, input.release, input.namespace.as_str(), input.observed);
     match input.observed.namespace {
         Known::Present(()) => {}
         Known::Absent => {
@@ -51,6 +52,7 @@ pub fn effects(record: &mut Record, input: &Inputs<'_>) -> Effects {
     applies(record, input, &bodies, &mut all.writes);
     routes::writes(record, input, &view, &mut all.writes);
     resize(record, input, &view, &mut all.writes);
+    place::replacements(record, input, &view, &mut all.writes);
     removals(record, input, &view, &bodies, &mut all.writes);
     all
 }
@@ -161,8 +163,9 @@ fn resize(record: &Record, input: &Inputs<'_>, view: &View, writes: &mut Vec<Wri
     if matches!(view.stable, Known::Unknown) || matches!(view.canary, Known::Unknown) {
         return;
     }
-    let stable = stable_key(input.release, input.namespace.as_str());
-    let canary = canary_key(input.release, input.namespace.as_str());
+    let target_key = record.target.as_ref();
+    let stable = stable_key(target_key, input.release, input.namespace.as_str());
+    let canary = canary_key(target_key, input.release, input.namespace.as_str());
     let held = autoscale::of(record, input).and_then(|scaler| autoscale::held(view, &scaler)).is_some();
     let mut scale = |key: &ObjectKey, workload: Option<&Workload>, replicas: u32| {
         let Some(workload) = workload else { return };
@@ -219,7 +222,7 @@ fn bounds(record: &Record, input: &Inputs<'_>) -> Bounds {
 /// The candidate's Deployment once it is empty and nothing needs it, and config that no version names to which a rollback may
 /// return.
 fn removals(record: &Record, input: &Inputs<'_>, view: &View, bodies: &[Body], writes: &mut Vec<Write>) {
-    let canary = canary_key(input.release, input.namespace.as_str());
+    let canary = canary_key(record.target.as_ref(), input.release, input.namespace.as_str());
     let finished = match record.rollout.as_ref() {
         None => record.serving.is_none(),
         Some(rollout) => rollout.proven || rollout.phase == Phase::RollingBack,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::gates::{Evaluation, elapsed};
 use super::hold;
-use super::machine::{Machine, is_beside};
+use super::machine::{Machine, is_beside, is_gradual};
 use super::people::{self, PATIENCE};
+use super::place;
 use crate::model::desired::Head;
 use crate::model::image::ImageState;
 use crate::model::policy::OnUnknown;
@@ -27,7 +28,7 @@ impl Machine<'_> {
         let image = rollout.candidate.version().map(|version| version.image.clone());
         let (first, phase) = (rollout.first, rollout.phase);
         let over =
-            ending.outcome == Outcome::Superseded && !is_beside(rollout) && phase != Phase::RollingBack;
+            ending.outcome == Outcome::Superseded && !is_gradual(rollout) && phase != Phase::RollingBack;
         if ending.outcome != Outcome::Superseded && ending.verdict.gate != Gate::Command {
             self.record.incident = self.record.incident || phase != Phase::Preparing;
             let sentence = ending.verdict.to_string();
@@ -310,7 +311,12 @@ impl Machine<'_> {
             rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight)
         };
         let whole = rollout.router.is_some() && share(rollout) >= 100;
-        let caught = is_beside(rollout) && !rollout.template_moved && !whole;
+        let partly = if place::is_in_place(rollout) {
+            share(rollout) < 100
+        } else {
+            is_beside(rollout) && !rollout.template_moved
+        };
+        let caught = partly && !whole;
         let took = elapsed(rollout.started_at, now);
         let kind = Kind::Finished { outcome, reason: reason.to_owned(), took, image: image.clone(), caught };
         self.say(kind, format!("rollout {} ended: {}: {reason}", rollout.number, outcome.name()));

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::gates::{self, Evaluation, Stage};
 use super::input::Inputs;
+use super::place;
 use super::size::{self, Bounds, Pair, Sizes};
 use super::view::{View, Workload};
 use crate::model::observed::PodView;
@@ -23,7 +24,7 @@ pub struct Machine<'a> {
     pub record: Record,
     /// What decisions rest on.
     pub input: &'a Inputs<'a>,
-    /// The two Deployments.
+    /// The workloads.
     pub view: View,
     /// What happened so far.
     pub transitions: Vec<Transition>,
@@ -36,7 +37,7 @@ pub struct Machine<'a> {
 impl<'a> Machine<'a> {
     /// Begins a pass.
     pub fn new(record: &Record, input: &'a Inputs<'a>) -> Self {
-        let view = View::new(input.release, input.namespace.as_str(), input.observed);
+        let view = View::new(record, input.release, input.namespace.as_str(), input.observed);
         let mut record = record.clone();
         let lockstep = record.rollout.as_mut().and_then(|rollout| rollout.stage.lockstep.take());
         Self { record, input, view, transitions: Vec::new(), due: None, lockstep }
@@ -159,6 +160,7 @@ pub fn bounds(rollout: &Rollout, replicas: u32) -> Bounds {
 /// Returns the sizes that a step of this weight rests at.
 pub fn step_sizes(rollout: &Rollout, bounds: Bounds, weight: u8) -> Pair {
     match (&rollout.router, rollout.scaling.candidate) {
+        (None, _) if place::is_in_place(rollout) => place::sizes(bounds, weight),
         (None, Some(candidate)) => Pair { stable: bounds.wanted, candidate },
         (None, None) => size::resting(bounds, weight.min(99)),
         (Some(_), _) => size::routed(bounds, weight, rollout.policy.strategy == Strategy::BlueGreen),
@@ -208,5 +210,15 @@ pub fn tracks(rollout: &Rollout, view: &View) -> (Vec<PodView>, Vec<PodView>) {
 
 /// Tells whether a second Deployment stands beside stable's in this rollout.
 pub fn is_beside(rollout: &Rollout) -> bool {
-    rollout.cover.is_some() || rollout.policy.strategy.is_beside() && !rollout.first && !rollout.forward
+    rollout.cover.is_some() || is_stepped(rollout) && rollout.workload.is_deployment()
+}
+
+/// Tells whether a newer version waits until this rollout has ended, or gone back: its candidate has stable beside it.
+pub fn is_gradual(rollout: &Rollout) -> bool {
+    rollout.cover.is_some() || is_stepped(rollout)
+}
+
+/// Tells whether a part of the traffic goes to the candidate before all of it does.
+pub fn is_stepped(rollout: &Rollout) -> bool {
+    rollout.policy.strategy.is_beside() && !rollout.first && !rollout.forward
 }

@@ -30,6 +30,7 @@ mod machine;
 mod objects;
 pub mod order;
 pub mod people;
+mod place;
 mod progress;
 mod promote;
 mod rebuild;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::autoscale;
 use super::input::Inputs;
 use super::machine::{is_beside, step_sizes};
+use super::place;
 use super::routes;
 use super::size::{Bounds, Pair};
 use super::view::{View, canary_key};
@@ -32,7 +33,7 @@ pub struct Body {
     pub identity: Identity,
 }
 
-/// Returns the Deployment among the objects of a version.
+/// Returns the workload among the objects of a version that its rollout acts on.
 pub fn workload(objects: &[Manifest]) -> Option<&Manifest> {
     objects.iter().find(|manifest| manifest.role == Role::Workload)
 }
@@ -87,12 +88,20 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
             }
             bodies.extend(rollout.cover.into_iter().flat_map(|cover| covering(cover, input)));
         }
+        Phase::Progressing if place::is_in_place(rollout) => {
+            bodies.retain(|body| body.manifest.role != Role::Workload);
+            bodies.extend(configs);
+            let share = place::share(record, rollout);
+            let workload = workload(&candidate.objects).map(|manifest| place::shared_by(manifest, share));
+            bodies.extend(workload.map(|manifest| body_of(manifest, candidate)));
+        }
         Phase::Progressing | Phase::RollingBack => {
             if rollout.phase == Phase::Progressing {
                 bodies.extend(configs);
             }
             // On the way back nothing of it is made any more.
-            let there = input.observed.object(&canary_key(input.release, input.namespace.as_str())).present();
+            let canary = canary_key(record.target.as_ref(), input.release, input.namespace.as_str());
+            let there = input.observed.object(&canary).present();
             if rollout.phase == Phase::Progressing || there.is_some() {
                 bodies.extend(beside(rollout, candidate, input));
             }
@@ -237,6 +246,7 @@ pub fn target(record: &Record, view: &View, bounds: Bounds, leftover: bool) -> O
     match rollout.phase {
         _ if rollout.cover.is_some() && !rollout.away => Some(Pair { candidate: bounds.wanted, ..home }),
         Phase::Preparing => record.stable.as_ref().filter(|_| !rollout.over).map(|_| home),
+        Phase::Progressing if place::is_in_place(rollout) => Some(home),
         Phase::Progressing => {
             if rollout.router.is_some() && !rollout.split {
                 return Some(home);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::gates::elapsed;
-use super::machine::{Machine, is_beside};
+use super::machine::{Machine, is_gradual, is_stepped};
 use crate::model::duration::rough;
 use crate::model::policy::{Approval, OnUnknown, Step};
 use crate::model::rollout::{Phase, Rollout};
@@ -53,12 +53,12 @@ pub fn wait(rollout: &Rollout) -> Wait {
         Phase::Preparing | Phase::RollingBack => None,
         Phase::Progressing => steps.get(rollout.step as usize),
         Phase::Promoting | Phase::Baking => {
-            steps.last().filter(|_| is_beside(rollout) && rollout.router.is_none())
+            steps.last().filter(|_| is_gradual(rollout) && rollout.router.is_none())
         }
     };
     // By a router all traffic was watched on the candidate before stable's Deployment took its template.
     let rolls = matches!(rollout.phase, Phase::Promoting | Phase::Baking)
-        && (!is_beside(rollout) || rollout.cover.is_some());
+        && (!is_stepped(rollout) || rollout.cover.is_some());
     let declared = match step {
         Some(step) => Wait::of(step),
         None if rolls => Wait { pause: rollout.policy.rollback.window, observed: true, ..Wait::nothing() },

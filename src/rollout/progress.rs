@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::autoscale;
 use super::gates::{self, Evaluation, Traffics, elapsed};
-use super::machine::{Machine, STORE_EVERY, is_beside, next_people, next_stage, step_sizes};
+use super::machine::{Machine, STORE_EVERY, is_stepped, next_people, next_stage, step_sizes};
 use super::people::{self, PATIENCE, Wait};
+use super::place;
 use super::size::Pair;
 use crate::model::policy::{OnUnknown, Policy, Step};
 use crate::model::rollout::{Phase, Place, Rollout};
@@ -63,7 +64,7 @@ impl Machine<'_> {
             }
             return false;
         }
-        if !self.sized(target) {
+        if !self.sized(rollout, target) {
             return false;
         }
         let now = self.input.now;
@@ -84,23 +85,28 @@ impl Machine<'_> {
         routed
     }
 
-    fn sized(&mut self, target: Pair) -> bool {
+    fn sized(&mut self, rollout: &Rollout, target: Pair) -> bool {
         let canary = self.view.canary.present();
-        let there = self.sizes().spec == target
-            && canary.is_some_and(|canary| canary.settled && canary.ready_current() >= target.candidate)
-            && self
-                .view
-                .stable
-                .present()
-                .is_some_and(|stable| stable.ready() >= target.stable.min(self.record.replicas));
+        let beside = || {
+            self.sizes().spec == target
+                && canary.is_some_and(|canary| canary.settled && canary.ready_current() >= target.candidate)
+                && self
+                    .view
+                    .stable
+                    .present()
+                    .is_some_and(|stable| stable.ready() >= target.stable.min(self.record.replicas))
+        };
+        let there = if place::is_in_place(rollout) { self.replaced(rollout, target) } else { beside() };
         if !there {
-            self.note_gained();
+            self.note_gained(rollout);
         }
         there
     }
 
-    fn note_gained(&mut self) {
-        let ready = self.view.canary.present().map_or(0, super::view::Workload::ready_current);
+    fn note_gained(&mut self, rollout: &Rollout) {
+        let (candidate, _) = super::machine::tracks(rollout, &self.view);
+        let ready = candidate.iter().filter(|pod| pod.ready_since.is_some()).count();
+        let ready = u32::try_from(ready).unwrap_or(u32::MAX);
         self.note_progress(ready);
     }
 
@@ -252,12 +258,16 @@ impl Machine<'_> {
     pub fn say_stepped(&mut self, rollout: &Rollout, verdict: Verdict, real: u8) {
         let Some(candidate) = rollout.candidate.version().cloned() else { return };
         // A first deploy or a rolling one has the whole share in one step, whatever the file says of canaries.
-        let steps =
-            if is_beside(rollout) && rollout.cover.is_none() { rollout.policy.steps.as_slice() } else { &[] };
+        let steps = if is_stepped(rollout) && rollout.cover.is_none() {
+            rollout.policy.steps.as_slice()
+        } else {
+            &[]
+        };
         let of = u32::try_from(steps.len()).unwrap_or(u32::MAX).max(1);
         let step = rollout.step.saturating_add(1).min(of);
         let asked = steps.get(rollout.step as usize).map_or(100, |step| step.weight);
-        let sizes = self.sizes().spec;
+        let in_place = place::is_in_place(rollout);
+        let sizes = if in_place { self.split_in_place(rollout) } else { self.sizes().spec };
         let all = sizes.stable.saturating_add(sizes.candidate);
         let share = if real == asked {
             format!("{asked} %")

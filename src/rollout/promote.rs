@@ -2,7 +2,7 @@
 //! watch. Order of the end: stable's template, stable ready, waiting shared objects, candidate to 0, bake, prune, terminal record.
 
 use super::input::Inputs;
-use super::machine::{Machine, is_beside};
+use super::machine::{Machine, is_gradual};
 use super::objects;
 use super::people;
 use super::progress::{best_verdict, stage_limit};
@@ -17,7 +17,7 @@ impl Machine<'_> {
     pub fn promoting(&mut self) {
         let Some(rollout) = self.record.rollout.clone() else { return };
         let evaluation = self.evaluate(&rollout, true);
-        if self.judge(&evaluation) || (!is_beside(&rollout) && self.supersede()) {
+        if self.judge(&evaluation) || (!is_gradual(&rollout) && self.supersede()) {
             return;
         }
         let wanted = self.record.replicas;
@@ -76,7 +76,7 @@ impl Machine<'_> {
         let mut evaluation = self.evaluate(&rollout, wait.observed);
         if self.weigh_traffic(&rollout, wait.pause, &mut evaluation)
             || self.judge(&evaluation)
-            || (!is_beside(&rollout) && self.supersede())
+            || (!is_gradual(&rollout) && self.supersede())
             || self.paused(&rollout)
         {
             return;

@@ -19,7 +19,7 @@ use crate::model::autoscale::Scaling;
 use crate::model::change::Changes;
 use crate::model::desired::{Desired, Identity};
 use crate::model::name::ReleaseKey;
-use crate::model::object::{ContentHash, Manifest, Role};
+use crate::model::object::{ContentHash, Manifest, ObjectKey, Role};
 use crate::model::observed::{Live, Observed, RevisionBody};
 use crate::model::policy::Strategy;
 use crate::model::record::{Health, InventoryEntry, Ownership, Record, SCHEMA, Stable, Sync, Totals};
@@ -29,6 +29,7 @@ use crate::model::rollout::{
 use crate::model::traffic::Router;
 use crate::model::transition::{Kind, Transition};
 use crate::model::verdict::{Gate, Verdict};
+use crate::model::workload::WorkloadKind;
 use crate::model::write::Write;
 use crate::model::{ANNOTATION_HASH, LABEL_TRACK};
 use crate::{plan, render};
@@ -56,10 +57,11 @@ pub fn rebuild(
     now: Timestamp,
 ) -> Rebuilt {
     let mut record = fresh(release, desired, epoch);
-    let view = View::new(release, desired.namespace.as_str(), observed);
-    record.inventory = inventory(release, observed);
     let revisions: BTreeMap<u64, &RevisionBody> =
         observed.revisions.iter().filter_map(|(n, revision)| Some((*n, revision.present()?))).collect();
+    record.target = target(release, desired, &revisions);
+    let view = View::new(&record, release, desired.namespace.as_str(), observed);
+    record.inventory = inventory(release, observed, desired, &revisions);
     let canary = view.canary.present().and_then(|workload| workload.rollout);
     let live = view.stable.present().and_then(|workload| workload.rollout);
     record.rollouts = revisions.keys().copied().chain(canary).chain(live).max().unwrap_or(0);
@@ -117,6 +119,7 @@ fn fresh(release: &ReleaseKey, desired: &Desired, epoch: u64) -> Record {
         revision: String::new(),
         message: String::new(),
         head: None,
+        target: None,
         stable: None,
         rollout: None,
         serving: None,
@@ -136,19 +139,35 @@ fn fresh(release: &ReleaseKey, desired: &Desired, epoch: u64) -> Record {
     }
 }
 
+/// The workload of the newest kept version, else the one that is declared now.
+fn target(
+    release: &ReleaseKey,
+    desired: &Desired,
+    revisions: &BTreeMap<u64, &RevisionBody>,
+) -> Option<ObjectKey> {
+    let kept = revisions.values().rev().find_map(|revision| super::objects::workload(&revision.objects));
+    let key = &kept.or_else(|| super::objects::workload(&desired.objects))?.key;
+    (*key != stable_key(None, release, desired.namespace.as_str())).then(|| key.clone())
+}
+
 fn inventory(
     release: &ReleaseKey,
     observed: &Observed,
+    desired: &Desired,
+    revisions: &BTreeMap<u64, &RevisionBody>,
 ) -> BTreeMap<crate::model::object::ObjectKey, InventoryEntry> {
     let ours = |live: &Live| live.managed && carries_labels(live.object.as_ref(), release);
     let live = observed.objects.iter().filter_map(|(key, known)| Some((key, known.present()?)));
     live.filter(|(_, live)| ours(live))
         .map(|(key, live)| {
-            let role = match key.kind.as_str() {
+            let kept = revisions.values().rev().flat_map(|revision| revision.objects.iter());
+            let mut known = kept.chain(&desired.objects);
+            let known = known.find(|manifest| manifest.key == *key).map(|manifest| manifest.role);
+            let role = known.unwrap_or(match key.kind.as_str() {
                 "Deployment" => Role::Workload,
                 "ConfigMap" => Role::Config,
                 _ => Role::Shared,
-            };
+            });
             let hash =
                 super::view::annotation(live.object.as_ref(), ANNOTATION_HASH).unwrap_or_default().to_owned();
             let ownership = Ownership::Owned { uid: live.uid.clone() };
@@ -209,8 +228,12 @@ fn unfinished(
         return None;
     }
     let canary = desired.policy.strategy.is_beside();
+    let workload = record.target.as_ref().map_or(WorkloadKind::Deployment, WorkloadKind::of);
+    // In place the candidate's template stands there in every step: only what it was given tells how far it was.
+    let partly = canary && !workload.is_deployment() && stable.is_some_and(super::place::is_shared);
     let phase = match ended {
         Some(_) => Phase::RollingBack,
+        None if partly && !first => Phase::Progressing,
         None if first || moved || !canary => Phase::Promoting,
         None => Phase::Progressing,
     };
@@ -247,6 +270,7 @@ fn unfinished(
         people: People::default(),
         mates: BTreeSet::new(),
         log: Arc::default(),
+        workload,
         router: None,
         weight: 0,
         asked_at: None,
@@ -288,7 +312,8 @@ fn found_running(
     observed: &Observed,
     now: Timestamp,
 ) -> Option<Write> {
-    let live = observed.object(&stable_key(release, desired.namespace.as_str())).present()?;
+    let key = stable_key(record.target.as_ref(), release, desired.namespace.as_str());
+    let live = observed.object(&key).present()?;
     let image = image_of(live)?;
     let version = Version {
         identity: Identity(UNKNOWN_IDENTITY.to_owned()),

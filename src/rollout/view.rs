@@ -5,16 +5,20 @@ use serde_json::Value;
 use crate::model::name::ReleaseKey;
 use crate::model::object::{Fence, ObjectKey};
 use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView};
+use crate::model::record::Record;
+use crate::model::workload::WorkloadKind;
 use crate::model::{ANNOTATION_EPOCH, ANNOTATION_ROLLOUT, ANNOTATION_VERSION, LABEL_RELEASE};
+use crate::render::CANARY_SUFFIX;
 
-/// The key of the team's own Deployment.
-pub fn stable_key(release: &ReleaseKey, namespace: &str) -> ObjectKey {
-    deployment(namespace, release.service.as_str().to_owned())
+/// The key of the team's own workload: the record's target, else the Deployment that is named after the service.
+pub fn stable_key(target: Option<&ObjectKey>, release: &ReleaseKey, namespace: &str) -> ObjectKey {
+    target.cloned().unwrap_or_else(|| deployment(namespace, release.service.as_str().to_owned()))
 }
 
-/// The key of the candidate's Deployment.
-pub fn canary_key(release: &ReleaseKey, namespace: &str) -> ObjectKey {
-    deployment(namespace, format!("{}-canary", release.service))
+/// The key of the candidate's own Deployment. Of a workload that is replaced in place there is never one.
+pub fn canary_key(target: Option<&ObjectKey>, release: &ReleaseKey, namespace: &str) -> ObjectKey {
+    let name = target.map_or(release.service.as_str(), |target| target.name.as_str());
+    deployment(namespace, format!("{name}{CANARY_SUFFIX}"))
 }
 
 /// The key of the team's own Service.
@@ -36,9 +40,11 @@ fn deployment(namespace: &str, name: String) -> ObjectKey {
     }
 }
 
-/// A live Deployment with its pods, told apart by template.
+/// A live workload with its pods, told apart by template.
 #[derive(Debug, Clone)]
 pub struct Workload {
+    /// What it is.
+    pub kind: WorkloadKind,
     /// What a fenced write names.
     pub fence: Fence,
     /// The live object.
@@ -91,7 +97,7 @@ fn ready(pods: &[PodView]) -> u32 {
     u32::try_from(pods.iter().filter(|pod| pod.ready_since.is_some()).count()).unwrap_or(u32::MAX)
 }
 
-/// The two Deployments of a release.
+/// The workloads of a release.
 #[derive(Debug, Clone)]
 pub struct View {
     /// The team's own.
@@ -102,38 +108,76 @@ pub struct View {
 
 impl View {
     /// Reads the view out of what was observed.
-    pub fn new(release: &ReleaseKey, namespace: &str, observed: &Observed) -> Self {
+    pub fn new(record: &Record, release: &ReleaseKey, namespace: &str, observed: &Observed) -> Self {
+        let target = record.target.as_ref();
         let read = |key: &ObjectKey| match observed.object(key) {
             Known::Unknown => Known::Unknown,
             Known::Absent => Known::Absent,
-            Known::Present(live) => Known::Present(workload(live, observed)),
+            Known::Present(live) => Known::Present(workload(WorkloadKind::of(key), live, observed)),
         };
-        Self { stable: read(&stable_key(release, namespace)), canary: read(&canary_key(release, namespace)) }
+        Self {
+            stable: read(&stable_key(target, release, namespace)),
+            canary: read(&canary_key(target, release, namespace)),
+        }
     }
 }
 
-fn workload(live: &Live, observed: &Observed) -> Workload {
+/// How the pods of a workload are told apart by template.
+enum Templates<'a> {
+    /// By their ReplicaSets, and the number of the newest.
+    Sets(Vec<&'a ReplicaSetView>, Option<u64>),
+    /// By the owner's UID, and what the newest is called.
+    Hash(&'a str, &'a str),
+}
+
+impl<'a> Templates<'a> {
+    fn of(kind: WorkloadKind, live: &'a Live, observed: &'a Observed) -> Self {
+        let object = live.object.as_ref();
+        match kind {
+            WorkloadKind::Deployment => {
+                let sets = observed.replica_sets.iter().filter(|set| set.owner == live.uid).collect();
+                let newest = annotation(object, "deployment.kubernetes.io/revision");
+                Self::Sets(sets, newest.and_then(|text| text.parse().ok()))
+            }
+            WorkloadKind::StatefulSet => {
+                let newest = object.pointer("/status/updateRevision").and_then(Value::as_str);
+                Self::Hash(&live.uid, newest.unwrap_or_default())
+            }
+        }
+    }
+
+    /// Tells whether a pod has the newest template; `None`: it is not one of the workload's.
+    fn is_newest(&self, pod: &PodView) -> Option<bool> {
+        match self {
+            Self::Sets(sets, newest) => {
+                let set = sets.iter().find(|set| set.uid == pod.owner)?;
+                Some(Some(set.revision) == *newest)
+            }
+            Self::Hash(owner, newest) => {
+                (pod.owner == *owner).then(|| !newest.is_empty() && pod.revision == *newest)
+            }
+        }
+    }
+}
+
+fn workload(kind: WorkloadKind, live: &Live, observed: &Observed) -> Workload {
     let object = live.object.as_ref();
-    let replica_sets: Vec<&ReplicaSetView> =
-        observed.replica_sets.iter().filter(|set| set.owner == live.uid).collect();
-    let newest =
-        annotation(object, "deployment.kubernetes.io/revision").and_then(|text| text.parse::<u64>().ok());
+    let templates = Templates::of(kind, live, observed);
     let generation = number(object, "/metadata/generation");
     let seen = number(object, "/status/observedGeneration");
     let (mut current, mut former, mut leaving) = (Vec::new(), Vec::new(), 0);
     for pod in &observed.pods {
-        let Some(set) = replica_sets.iter().find(|set| set.uid == pod.owner).filter(|_| !pod.ended) else {
-            continue;
-        };
+        let Some(newest) = templates.is_newest(pod).filter(|_| !pod.ended) else { continue };
         if pod.deleting {
             leaving += 1;
-        } else if Some(set.revision) == newest {
+        } else if newest {
             current.push(pod.clone());
         } else {
             former.push(pod.clone());
         }
     }
     Workload {
+        kind,
         fence: Fence { uid: live.uid.clone(), resource_version: live.resource_version.clone() },
         replicas: u32::try_from(number(object, "/spec/replicas").unwrap_or(1)).unwrap_or(u32::MAX),
         settled: generation.is_some() && seen >= generation,

@@ -7,6 +7,7 @@ mod crash;
 mod gates;
 mod gateway;
 mod group;
+mod in_place;
 mod model;
 mod people;
 mod routed;

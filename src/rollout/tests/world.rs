@@ -49,10 +49,10 @@ pub enum Cut {
 }
 
 #[derive(Debug, Clone)]
-struct Object {
-    uid: String,
-    version: u64,
-    body: Value,
+pub(super) struct Object {
+    pub(super) uid: String,
+    pub(super) version: u64,
+    pub(super) body: Value,
     scaled: bool,
 }
 
@@ -114,7 +114,10 @@ pub struct World {
     working: Option<Record>,
     direct: Option<Desired>,
     waiting: Option<Desired>,
-    objects: BTreeMap<ObjectKey, Object>,
+    pub(super) objects: BTreeMap<ObjectKey, Object>,
+    /// The workload is a StatefulSet; its templates by what they are called.
+    pub stateful: bool,
+    pub templates: BTreeMap<String, Value>,
     sets: Vec<Set>,
     pub pods: Vec<PodView>,
     revisions: BTreeMap<u64, RevisionBody>,
@@ -324,6 +327,8 @@ impl World {
             direct: None,
             waiting: None,
             objects: BTreeMap::new(),
+            stateful: false,
+            templates: BTreeMap::new(),
             sets: Vec::new(),
             pods: Vec::new(),
             revisions: BTreeMap::new(),
@@ -337,7 +342,11 @@ impl World {
     pub fn merge(&mut self, tag: &str, strategy: Strategy, behaviour: Behaviour) {
         self.stirred = true;
         self.push_image(tag, behaviour);
-        self.head = Head::Known(Box::new(desired(tag, strategy)));
+        let mut desired = desired(tag, strategy);
+        if self.stateful {
+            super::in_place::stateful(&mut desired);
+        }
+        self.head = Head::Known(Box::new(desired));
     }
 
     pub fn push_image(&mut self, tag: &str, behaviour: Behaviour) {
@@ -522,7 +531,7 @@ impl World {
                 | Write::DropRevision { rollout } => {
                     self.revisions.get(rollout) != decision.revisions.get(rollout)
                 }
-                Write::Delete { .. } | Write::Route { .. } => false,
+                Write::Delete { .. } | Write::ReplacePod { .. } | Write::Route { .. } => false,
             };
             if refused {
                 return;
@@ -608,6 +617,7 @@ impl World {
                     self.pods.retain(|pod| !gone.contains(&pod.owner));
                 }
             }
+            Write::ReplacePod { uid, .. } => self.pods.retain(|pod| pod.uid != uid),
             Write::SaveRevision { rollout, version, mark, objects } => {
                 let body = RevisionBody { rollout, version: *version, mark, objects: Arc::new(objects) };
                 self.revisions.insert(rollout, body);
@@ -650,6 +660,7 @@ impl World {
         for key in keys {
             self.deployment(&key);
         }
+        self.stateful_sets();
         for pod in &mut self.pods {
             let behaviour = pod.image_id.as_ref().and_then(|digest| self.behaviours.get(digest)).copied();
             match behaviour.unwrap_or(Behaviour::Healthy) {
@@ -760,11 +771,12 @@ impl World {
         self.pods = keep;
     }
 
-    fn pod(&self, owner: &str, image: &str, track: &str) -> PodView {
+    pub(super) fn pod(&self, owner: &str, image: &str, track: &str) -> PodView {
         PodView {
             name: format!("pod-{}", self.clock),
             uid: format!("pod-{}", self.clock),
             owner: owner.to_owned(),
+            revision: String::new(),
             track: track.to_owned(),
             ip: Some("127.1.0.1".to_owned()),
             created_at: self.now,
@@ -786,7 +798,7 @@ impl World {
         let share = self.share();
         let Some(record) = self.working.as_ref().or(self.record.as_ref()) else { return };
         let observed = self.observed();
-        let view = View::new(&self.release, self.namespace.as_str(), &observed);
+        let view = View::new(record, &self.release, self.namespace.as_str(), &observed);
         let Some(assignment) = assignment(record, &self.release, &self.namespace, &view, &observed) else {
             self.samples = None;
             return;
