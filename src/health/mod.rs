@@ -12,6 +12,7 @@ mod read;
 mod release;
 mod replica_set;
 mod service;
+mod sets;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -58,6 +59,8 @@ pub fn of(kind: &str, object: &Value, now: Timestamp) -> Assessment {
     match kind {
         "Deployment" => deployment::assess(object),
         "ReplicaSet" => replica_set::assess(object),
+        "StatefulSet" => sets::stateful_set(object),
+        "DaemonSet" => sets::daemon_set(object),
         "Pod" => pod::assess(object, now),
         "Service" => service::assess(object, now),
         "ConfigMap" | "Secret" => Assessment::healthy("exists"),

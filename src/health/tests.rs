@@ -54,6 +54,58 @@ fn deployments() {
 }
 
 #[test]
+fn stateful_sets() {
+    let set = |spec: &str, ready: u8, updated: u8, current: &str| {
+        format!(
+            "{{metadata: {{generation: 2}}, spec: {{replicas: 3{spec}}}, status: {{observedGeneration: 2, readyReplicas: {ready}, \
+             updatedReplicas: {updated}, updateRevision: b, currentRevision: {current}}}}}"
+        )
+    };
+    let partition = ", updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 2}}";
+    check(
+        "StatefulSet",
+        &[
+            (&set("", 3, 3, "b"), Healthy, "3 of 3 pods ready"),
+            (&set("", 2, 3, "b"), Progressing, "2 of 3 pods are ready"),
+            (&set("", 3, 1, "a"), Progressing, "1 of 3 pods have the new template"),
+            (&set("", 3, 3, "a"), Progressing, "3 of 3 pods have the new template"),
+            (&set(partition, 3, 1, "a"), Healthy, "3 of 3 pods ready"),
+            (&set(partition, 3, 0, "a"), Progressing, "0 of 1 pods have the new template"),
+            (
+                &set(", updateStrategy: {type: OnDelete}", 3, 0, "a"),
+                Healthy,
+                "3 of 3 pods ready, replaced when they are deleted",
+            ),
+            ("{metadata: {generation: 1}, spec: {}}", Progressing, "its controller has not seen it yet"),
+        ],
+    );
+}
+
+#[test]
+fn daemon_sets() {
+    let set = |spec: &str, available: u8, updated: u8, wrong: u8| {
+        format!(
+            "{{metadata: {{generation: 2}}, spec: {{{spec}}}, status: {{observedGeneration: 2, desiredNumberScheduled: 3, \
+             numberAvailable: {available}, updatedNumberScheduled: {updated}, numberMisscheduled: {wrong}}}}}"
+        )
+    };
+    check(
+        "DaemonSet",
+        &[
+            (&set("", 3, 3, 0), Healthy, "3 of 3 pods available"),
+            (&set("", 2, 3, 0), Progressing, "2 of 3 pods are available"),
+            (&set("", 3, 2, 0), Progressing, "2 of 3 pods have the new template"),
+            (&set("", 3, 3, 1), Progressing, "1 pods are where they should not be"),
+            (
+                &set("updateStrategy: {type: OnDelete}", 3, 0, 0),
+                Healthy,
+                "3 of 3 pods available, replaced when they are deleted",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn deployments_by_the_word_of_their_controller() {
     let all =
         "observedGeneration: 1, replicas: 1, updatedReplicas: 1, availableReplicas: 1, readyReplicas: 1";
