@@ -192,6 +192,7 @@ fn desired(
         revision: candidate.revision().clone(),
         watched_tree: "tree".to_owned(),
         image_candidates: vec![commit.to_owned()],
+        manifests: &[],
         platform: &platform,
     };
     let desired = render::render(&declaration, &context)?;

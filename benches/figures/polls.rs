@@ -132,7 +132,7 @@ impl Loops {
 
 /// Reads who a file is and renders nothing: what follows from a declaration is measured elsewhere.
 fn compose(service: ServiceName) -> Compose {
-    let declared = Declared { service, paths: Vec::new(), ignore: Vec::new() };
+    let declared = Declared { service, paths: Vec::new(), manifests: Vec::new(), ignore: Vec::new() };
     Compose { declare: Arc::new(move |_| Ok(declared.clone())), render: Arc::new(|_| BTreeMap::new()) }
 }
 

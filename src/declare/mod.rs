@@ -28,6 +28,7 @@ pub mod reference;
 mod schema;
 mod section;
 mod service;
+mod source;
 pub mod template;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use diagnostic::{Code, Diagnostic, Diagnostics, Place, Severity};
 pub use order::cycle;
 pub use schema::schema;
 pub use service::Watched;
+pub use source::unfit;
 
 use diagnostic::Findings;
 use section::Section;
@@ -99,8 +101,9 @@ fn read(path: &str, text: &[u8], findings: &Findings) -> Option<Spec> {
     let watched = service::watched(&section, path);
     let service = service::service(&section);
     let anywhere: EnvironmentName = "base".parse().ok()?;
-    let base = declaration(&file, service.as_ref(), &anywhere, true);
-    let named = environments(&file, &root, service.as_ref());
+    let folder = watched.folder.as_str();
+    let base = declaration(&file, service.as_ref(), &anywhere, folder, true);
+    let named = environments(&file, &root, service.as_ref(), folder);
     let service = service?;
     let after_at = file.section("deploy").entry("after").map_or(Place::START, |entry| entry.at);
     let (path, notes) = (path.to_owned(), Diagnostics::default());
@@ -112,6 +115,7 @@ fn environments(
     file: &Section<'_>,
     root: &Node,
     service: Option<&ServiceInfo>,
+    folder: &str,
 ) -> BTreeMap<EnvironmentName, (Place, Declaration)> {
     let section = file.section("environments");
     let mut named = BTreeMap::new();
@@ -137,7 +141,7 @@ fn environments(
             environment.entry("approval").map(|_| order::approval(&environment.section("approval")));
         let before = environment.entry("after").map(|_| environment.section("after"));
         let before = before.and_then(|section| order::predecessor(&section, &entry.key, &all));
-        if let Some(mut declaration) = declaration(&merged, service, &name, auto_deploy) {
+        if let Some(mut declaration) = declaration(&merged, service, &name, folder, auto_deploy) {
             declaration.policy.order.approval = approval;
             declaration.policy.order.environment = before;
             named.insert(name, (entry.at, declaration));
@@ -166,6 +170,7 @@ fn declaration(
     file: &Section<'_>,
     service: Option<&ServiceInfo>,
     environment: &EnvironmentName,
+    folder: &str,
     auto_deploy: bool,
 ) -> Option<Declaration> {
     let image = file.section("image");
@@ -192,11 +197,16 @@ fn declaration(
     }
     policy.order.services = after;
     policy.order.group = order::group(&deploy);
+    let manifests = source::source(file, folder);
+    if let Some(manifests) = &manifests {
+        source::check_target(&deploy, manifests, &policy);
+    }
     Some(Declaration {
         service: service?.clone(),
         environment: environment.clone(),
         image: source,
         workload,
+        source: manifests,
         replicas,
         autoscale,
         mode,
@@ -224,6 +234,13 @@ impl Spec {
     /// Returns what makes a new version.
     pub fn watched(&self) -> &Watched {
         &self.watched
+    }
+
+    /// Returns the globs of the manifests that the file names for any environment, from the repository's root, in order.
+    pub fn manifests(&self) -> Vec<String> {
+        let all = self.named.values().map(|(_, declaration)| declaration).chain([&self.base]);
+        let globs = all.filter_map(|declaration| declaration.source.as_ref()).flat_map(|own| &own.globs);
+        globs.cloned().collect::<BTreeSet<String>>().into_iter().collect()
     }
 
     /// Returns what is worth knowing about a file that is right.

@@ -189,7 +189,7 @@ fn globs(section: &Section<'_>, key: &str, folder: &str) -> Vec<String> {
 }
 
 /// Returns a glob from the repository's root: one that begins with `./` or `../` is relative to the folder.
-fn glob(text: &str, folder: &str) -> Result<String, Complaint> {
+pub(super) fn glob(text: &str, folder: &str) -> Result<String, Complaint> {
     let complain = |why: &str, fix: &str| {
         let what = format!("{:?} is not a glob of a path: {why}", cut(text));
         Complaint(Code::Value, what, fix.into())

@@ -75,7 +75,8 @@ fn token(text: &str) -> bool {
     !text.is_empty() && text.len() <= 256 && text.chars().all(of)
 }
 
-fn name(text: &str) -> Result<String, Complaint> {
+/// Parses the name of an object.
+pub(super) fn name(text: &str) -> Result<String, Complaint> {
     let label = |label: &str| {
         let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         ends(label.chars().next())

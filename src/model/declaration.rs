@@ -4,6 +4,7 @@
 //! platform's default when it is rendered, so that a change of a default is never a new version.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::autoscale::Autoscale;
@@ -11,6 +12,7 @@ use super::desired::Mode;
 use super::image::Digest;
 use super::name::{EnvironmentName, ServiceName, TeamName};
 use super::policy::{CheckKind, Policy};
+use super::workload::WorkloadKind;
 
 /// The port that pods serve on where the file names none.
 pub const DEFAULT_PORT: u16 = 8080;
@@ -30,7 +32,10 @@ pub struct Declaration {
     pub image: ImageSource,
     /// What runs.
     pub workload: Workload,
-    /// The pods wanted, 0 to 10,000; with an autoscaler those that it begins with. Belongs to no version.
+    /// Objects that the team writes itself; `workload` is then empty.
+    pub source: Option<Manifests>,
+    /// The pods wanted, 0 to 10,000; with an autoscaler those that it begins with. Belongs to no version. With `source` its target says
+    /// how many.
     pub replicas: u32,
     /// Who scales them; belongs to no version.
     pub autoscale: Option<Autoscale>,
@@ -40,6 +45,39 @@ pub struct Declaration {
     pub auto_deploy: bool,
     /// How a new version is rolled out.
     pub policy: Policy,
+}
+
+/// Objects that a team writes itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifests {
+    /// Globs of the files, from the repository's root.
+    pub globs: Vec<String>,
+    /// The workload that rollouts act on; `None`: the only one.
+    pub target: Option<Target>,
+    /// A health check is declared.
+    pub checked: bool,
+    /// The health check names a port.
+    pub check_port: bool,
+    /// `max_surge` or `max_unavailable` is declared.
+    pub amounts: bool,
+}
+
+/// A workload among a team's own objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What it is.
+    pub kind: WorkloadKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// A file of a repository that holds manifests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestFile {
+    /// Its path from the repository's root.
+    pub path: String,
+    /// Its content.
+    pub bytes: Arc<[u8]>,
 }
 
 /// What is said about the service itself; none of it is part of a version.

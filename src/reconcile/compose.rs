@@ -44,6 +44,7 @@ fn declared(request: &DeclareRequest, known: &[EnvironmentName]) -> Result<Decla
     Ok(Declared {
         service: spec.service().clone(),
         paths: watched.paths.clone(),
+        manifests: spec.manifests(),
         ignore: watched.ignore.clone(),
     })
 }
@@ -93,6 +94,7 @@ fn one(
         revision: request.revision.clone(),
         watched_tree: request.watched_tree.clone(),
         image_candidates: request.candidates.iter().map(ToString::to_string).collect(),
+        manifests: &request.manifests,
         platform: defaults,
     };
     render::render(&declaration, &context).map_err(|error| super::error::chain(&error))

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use super::PlatformDefaults;
+use super::{PlatformDefaults, content_hash};
 use crate::declare::template;
 use crate::model::declaration::{Declaration, ImageSource, Probe, RunAs, Workload};
 use crate::model::desired::Identity;
+use crate::model::object::{Manifest, Role};
 use crate::model::policy::CheckKind;
 
 /// The format of identities. A change of what is hashed, or how, is another number.
@@ -65,6 +66,21 @@ impl Hash {
 pub(super) fn identity(declaration: &Declaration, watched_tree: &str) -> Identity {
     let mut hash = Hash::new("idp version");
     workload(&mut hash, &declaration.workload);
+    image(&mut hash, &declaration.image, watched_tree);
+    Identity(format!("{FORMAT}-{}", hash.finish(40)))
+}
+
+/// Returns the identity of a team's own manifests: the pods of the workload that rollouts act on, with the config that they read.
+pub(super) fn of_manifests(declaration: &Declaration, objects: &[Manifest], watched_tree: &str) -> Identity {
+    let mut hash = Hash::new("idp version of manifests");
+    let ours = objects.iter().filter(|manifest| manifest.role != Role::Shared);
+    for manifest in ours {
+        hash.text(&manifest.key.kind);
+        hash.text(&manifest.key.name);
+        let pods = manifest.body.pointer("/spec/template").filter(|_| manifest.role == Role::Workload);
+        // The name of a ConfigMap has the hash of its content in it.
+        hash.option(pods.map(|pods| content_hash(pods).0).as_deref());
+    }
     image(&mut hash, &declaration.image, watched_tree);
     Identity(format!("{FORMAT}-{}", hash.finish(40)))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::declare::template::Values;
 use crate::model::change::{Changes, Revision};
-use crate::model::declaration::Declaration;
+use crate::model::declaration::{Declaration, ManifestFile};
 use crate::model::desired::Desired;
 use crate::model::name::{Namespace, ReleaseKey, SourceName};
 use crate::model::object::Manifest;
@@ -17,6 +17,7 @@ mod body;
 mod identity;
 mod image;
 mod objects;
+mod own;
 mod pod;
 #[cfg(test)]
 mod tests;
@@ -80,6 +81,8 @@ pub struct RenderContext<'a> {
     pub watched_tree: String,
     /// The commits whose watched paths have the same content, oldest first; the first 20 count. Empty: the revision alone.
     pub image_candidates: Vec<String>,
+    /// The files of the team's own manifests, where the declaration names some.
+    pub manifests: &'a [ManifestFile],
     /// What the platform decides.
     pub platform: &'a PlatformDefaults,
 }
@@ -114,9 +117,19 @@ pub enum RenderError {
         /// What is wrong.
         why: &'static str,
     },
+    /// A team's own manifests cannot be applied as they are.
+    #[error("render {release}: {file}: {what}")]
+    Manifests {
+        /// The release.
+        release: ReleaseKey,
+        /// The file, or the key of the declaration.
+        file: String,
+        /// What is wrong, and how to mend it.
+        what: String,
+    },
     /// The objects do not fit a revision Secret.
     #[error(
-        "render {release}: the objects have {size} bytes together, at most {OBJECTS_LIMIT} fit: make workload.files smaller, or put them into the image"
+        "render {release}: the objects have {size} bytes together, at most {OBJECTS_LIMIT} fit: make workload.files, or the ConfigMaps of source.manifests, smaller, or put them into the image"
     )]
     TooLarge {
         /// The release.
@@ -144,8 +157,7 @@ pub enum RenderError {
 ///
 /// Fails, naming what to change, if no image is named, a template does not yield an image, or the objects are larger than what is kept.
 pub fn render(declaration: &Declaration, context: &RenderContext<'_>) -> Result<Desired, RenderError> {
-    let RenderContext { release, namespace, source, revision, watched_tree, image_candidates: _, platform } =
-        context;
+    let RenderContext { release, namespace, source, revision, watched_tree, platform, .. } = context;
     let service = &declaration.service;
     if service.name != release.service || declaration.environment != release.environment {
         return Err(RenderError::OtherRelease {
@@ -154,8 +166,13 @@ pub fn render(declaration: &Declaration, context: &RenderContext<'_>) -> Result<
             environment: declaration.environment.to_string(),
         });
     }
+    let own = declaration.source.as_ref().map(|manifests| own::own(declaration, manifests, context));
+    let own = own.transpose()?;
+    let (declaration, objects, port) = match &own {
+        Some(own) => (&own.declaration, own.objects.clone(), own.port),
+        None => (declaration, objects::objects(declaration, context), declaration.workload.port()),
+    };
     let image = image::request(declaration, context)?;
-    let objects = objects::objects(declaration, context);
     check_sizes(release, &objects)?;
     Ok(Desired {
         release: release.clone(),
@@ -163,7 +180,10 @@ pub fn render(declaration: &Declaration, context: &RenderContext<'_>) -> Result<
         team: service.team.clone(),
         source: source.clone(),
         revision: revision.clone(),
-        identity: identity::identity(declaration, watched_tree),
+        identity: match own {
+            Some(_) => identity::of_manifests(declaration, &objects, watched_tree),
+            None => identity::identity(declaration, watched_tree),
+        },
         changes: Changes::default(),
         platform: identity::platform(RENDERER, platform),
         image,
@@ -172,7 +192,7 @@ pub fn render(declaration: &Declaration, context: &RenderContext<'_>) -> Result<
         replicas: declaration.replicas,
         autoscale: declaration.autoscale,
         policy: declaration.policy.clone(),
-        port: declaration.workload.port(),
+        port,
         objects,
     })
 }

@@ -16,7 +16,7 @@ use crate::model::{
 };
 
 /// Old ReplicaSets that Kubernetes keeps: the way back is the revision Secrets, these are for the eye only.
-const REVISION_HISTORY: u32 = 2;
+pub(super) const REVISION_HISTORY: u32 = 2;
 
 /// Files of the declaration, as they lie in one ConfigMap.
 pub(super) struct Files {
@@ -42,7 +42,7 @@ pub(super) fn objects(declaration: &Declaration, context: &RenderContext<'_>) ->
     objects
 }
 
-fn manifest(role: Role, context: &RenderContext<'_>, body: Map<String, Value>) -> Manifest {
+pub(super) fn manifest(role: Role, context: &RenderContext<'_>, body: Map<String, Value>) -> Manifest {
     let body = Value::Object(body);
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let key = ObjectKey {
@@ -81,7 +81,7 @@ fn head(
 }
 
 /// The labels of an object: the team's own, then ours over them.
-fn labels(declaration: &Declaration, context: &RenderContext<'_>) -> BTreeMap<String, String> {
+pub(super) fn labels(declaration: &Declaration, context: &RenderContext<'_>) -> BTreeMap<String, String> {
     let service = &declaration.service;
     let mut labels = service.labels.clone();
     labels.extend(pod_labels(declaration, context));
@@ -161,7 +161,7 @@ fn deployment(declaration: &Declaration, context: &RenderContext<'_>, files: Opt
 }
 
 /// How Kubernetes replaces pods.
-fn replacement(declaration: &Declaration) -> Value {
+pub(super) fn replacement(declaration: &Declaration) -> Value {
     match declaration.policy.strategy {
         Strategy::Recreate => json!({"type": "Recreate"}),
         Strategy::Rolling | Strategy::Canary | Strategy::BlueGreen => {

@@ -38,6 +38,7 @@ fn context<'a>(platform: &'a PlatformDefaults, commit: &str, tree: &str) -> Rend
         },
         watched_tree: tree.into(),
         image_candidates: vec![commit.into()],
+        manifests: &[],
         platform,
     }
 }

@@ -63,8 +63,9 @@ pub fn of(record: &Record, input: &Inputs<'_>) -> Option<Scaler> {
 /// Returns an autoscaler of stable's Deployment that is not ours.
 pub fn foreign<'a>(record: &Record, input: &Inputs<'a>) -> Option<(&'a ObjectKey, &'a Live)> {
     let all = input.observed.routes.objects.iter().filter(|(key, _)| is_autoscaler(key));
-    let mut targeting =
-        all.filter_map(|(key, known)| Some((key, known.present()?))).filter(|(_, live)| targets(record, input, live));
+    let mut targeting = all
+        .filter_map(|(key, known)| Some((key, known.present()?)))
+        .filter(|(_, live)| targets(record, input, live));
     targeting.find(|(key, live)| !is_ours(record, input.release, key, live))
 }
 

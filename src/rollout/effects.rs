@@ -20,6 +20,7 @@ use crate::model::observed::{Known, Live};
 use crate::model::record::{InventoryEntry, Ownership, Record};
 use crate::model::rollout::{Candidate, Hold, Mark, Outcome, Phase};
 use crate::model::write::Write;
+use crate::plan::{self, Prune};
 use crate::render;
 
 /// What a pass is to do, and the inventory that must be stored before it does.
@@ -136,7 +137,7 @@ fn must_apply(record: &Record, input: &Inputs<'_>, body: &Body, live: &Live) -> 
         && record.rollout.is_some()
         && view::annotation(object, crate::model::ANNOTATION_ROLLOUT)
             != Some(body.rollout.to_string().as_str());
-    stale || moved || !crate::plan::differs(&body.manifest.body, object).is_empty()
+    stale || moved || !plan::differs(&body.manifest.body, object).is_empty()
 }
 
 fn without_replicas(manifest: &Manifest) -> Manifest {
@@ -260,6 +261,7 @@ fn removals(record: &Record, input: &Inputs<'_>, view: &View, bodies: &[Body], w
         .flat_map(|revision| revision.objects.iter().map(|manifest| &manifest.key))
         .chain(bodies.iter().map(|body| &body.manifest.key))
         .collect();
+    prune(record, input, bodies, writes);
     for (key, entry) in &record.inventory {
         if entry.role == Role::Config
             && !kept.contains(key)
@@ -267,6 +269,24 @@ fn removals(record: &Record, input: &Inputs<'_>, view: &View, bodies: &[Body], w
         {
             writes.push(Write::Delete { key: key.clone(), uid: uid.clone() });
         }
+    }
+}
+
+/// What a commit no longer has is deleted, unless it is so much, or of such a kind, that a person has to say so.
+fn prune(record: &Record, input: &Inputs<'_>, bodies: &[Body], writes: &mut Vec<Write>) {
+    if !objects::is_complete(record, input) {
+        return;
+    }
+    let dropped = record.inventory.iter().filter_map(|(key, entry)| {
+        let Ownership::Owned { uid } = &entry.ownership else { return None };
+        let wanted = bodies.iter().any(|body| body.manifest.key == *key);
+        let there = input.observed.object(key).present().is_some();
+        let gone = !wanted && there && entry.role == Role::Shared && !routes::is_track(input.release, key);
+        gone.then(|| Prune { key: key.clone(), uid: uid.clone() })
+    });
+    let dropped: Vec<Prune> = dropped.collect();
+    if plan::guard(&dropped, record.inventory.len()).is_none() {
+        writes.extend(dropped.into_iter().map(|Prune { key, uid }| Write::Delete { key, uid }));
     }
 }
 

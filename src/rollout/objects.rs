@@ -94,10 +94,12 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
             let share = place::share(record, rollout);
             let workload = workload(&candidate.objects).map(|manifest| place::shared_by(manifest, share));
             bodies.extend(workload.map(|manifest| body_of(manifest, candidate)));
+            bodies.extend(added(candidate, &bodies));
         }
         Phase::Progressing | Phase::RollingBack => {
             if rollout.phase == Phase::Progressing {
                 bodies.extend(configs);
+                bodies.extend(added(candidate, &bodies));
             }
             // On the way back nothing of it is made any more.
             let canary = canary_key(record.target.as_ref(), input.release, input.namespace.as_str());
@@ -118,6 +120,8 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
             if shared {
                 let role = |manifest: &&Manifest| manifest.role == Role::Shared;
                 bodies.extend(candidate.objects.iter().filter(role).map(of_candidate));
+            } else {
+                bodies.extend(added(candidate, &bodies));
             }
             if !rollout.proven {
                 bodies.extend(beside(rollout, candidate, input));
@@ -125,6 +129,13 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
         }
     }
     bodies
+}
+
+/// What a candidate brings beside what stands: its pods may need it, and nobody else has it.
+fn added(candidate: &RevisionBody, bodies: &[Body]) -> Vec<Body> {
+    let stands = |manifest: &&Manifest| bodies.iter().any(|body| body.manifest.key == manifest.key);
+    let shared = candidate.objects.iter().filter(|manifest| manifest.role == Role::Shared);
+    shared.filter(|manifest| !stands(manifest)).map(|manifest| body_of(manifest.clone(), candidate)).collect()
 }
 
 /// What stands beside stable's Deployment: the candidate's own, where the strategy has one, or an earlier candidate that serves.
@@ -154,6 +165,8 @@ fn resting(record: &Record, stable: &Stable, input: &Inputs<'_>) -> Vec<Body> {
                 bodies.push(at(with_template(newer, manifest), body, desired));
             }
             (Role::Shared, Some((newer, desired))) => bodies.push(at(newer.clone(), body, desired)),
+            // A resolved commit dropped it.
+            (Role::Shared, None) if direct.is_some() => {}
             // A direct change that only an earlier process knew: what stands is newer than what is kept, and is left
             // alone. Once a rollout is past Preparing, what is kept was brought up to date.
             (_, None) => {
@@ -216,6 +229,12 @@ fn body_of(manifest: Manifest, kept: &RevisionBody) -> Body {
 /// Returns a kept revision, if it is known to be there.
 pub fn kept<'a>(input: &Inputs<'a>, number: u64) -> Option<&'a RevisionBody> {
     input.observed.revisions.get(&number).and_then(Known::present)
+}
+
+/// Tells whether all is known that may stand while nothing runs, so that something else of ours is to go.
+pub fn is_complete(record: &Record, input: &Inputs<'_>) -> bool {
+    let stable = record.stable.as_ref();
+    stable.is_some_and(|stable| kept(input, stable.rollout).is_some() && direct(stable, input).is_some())
 }
 
 /// Returns stable's kept objects with the direct changes that came since, if they differ from what is kept: its Secret is

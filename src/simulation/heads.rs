@@ -76,6 +76,7 @@ impl Workshop {
             source,
             path: ".idp/deploy.yaml".to_owned(),
             bytes: Arc::from(text.as_bytes()),
+            manifests: Vec::new(),
             watched_tree: revision.commit.to_string(),
             revision,
             candidates,

@@ -55,6 +55,13 @@ pub fn rehearse(
     environment: &str,
     conduct: Conduct,
 ) -> Result<Result<Rehearsed, String>, SimulationError> {
+    if crate::declare::parse(".idp/deploy.yaml", text.as_bytes())
+        .is_ok_and(|spec| !spec.manifests().is_empty())
+    {
+        return Ok(Err(
+            "a rehearsal plays what the platform generates, not manifests of the team's own".to_owned()
+        ));
+    }
     let workshop = Workshop::new(environment)?;
     let Some(answer) = workshop.desired(text).into_iter().next() else {
         return Ok(Err(format!("it declares nothing for environment {environment}")));
@@ -172,6 +179,13 @@ deploy:
             let bad = outcome(bad);
             assert_eq!(bad.outcome, Some(Outcome::RolledBack), "{:?}", bad.story);
         }
+    }
+
+    #[test]
+    fn manifests_of_a_team_are_not_played_and_that_is_said() {
+        let own = "service: {name: a, team: b}\nsource: {manifests: [k8s/*.yaml]}\n";
+        let refused = rehearse(own, "staging", Conduct::Good).unwrap().unwrap_err();
+        assert!(refused.contains("not manifests of the team's own"), "{refused}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::error::GitError;
 use super::find::{Changes as Changed, Finder, Found, Walked};
 use super::history::{CANDIDATES, Deepen, History, Origin, Step, commit_id, hidden, revision};
 use super::index::Files;
+use super::manifests::manifests;
 use super::report::{Compose, DeclareRequest, Declared, Refused, RenderRequest};
 use super::tree::{Budget, blob, commit};
 use super::watched::Watched;
@@ -304,6 +305,13 @@ impl Look<'_, '_> {
         };
         let bytes = blob(self.repo, blob_id, path, self.budget)?.into();
         let watched_tree = watched.content_id(self.repo, self.tree, self.budget)?;
+        let manifests = match manifests(self.repo, self.tree, &watched, self.budget) {
+            Ok(manifests) => manifests,
+            Err(error @ (GitError::TooLarge { .. } | GitError::NotPlain { .. })) => {
+                return Ok(Err(error.sentence()));
+            }
+            Err(error) => return Err(error),
+        };
         let origin = self.history.origin(self.head, path, &watched, self.budget)?;
         let since = self.fresh.zip(prior.map(|prior| &prior.changes));
         let changes = changes(self.repo, &mut self.history, (path, &watched), since, self.budget)?;
@@ -311,6 +319,7 @@ impl Look<'_, '_> {
             source: self.context.source.name.clone(),
             revision: revision(self.repo, origin.brought, self.context.source)?,
             bytes,
+            manifests,
             watched_tree,
             candidates: origin.candidates.clone(),
             environments: self.context.environments.to_vec(),

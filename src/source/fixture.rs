@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::config::{self, Config};
+use crate::model::declaration::ManifestFile;
 use crate::model::desired::{Desired, HeadUpdate, Identity, Mode};
 use crate::model::image::{ImageRequest, Wanted};
 use crate::model::name::ReleaseKey;
@@ -235,9 +236,12 @@ pub(crate) fn compose(rendered: Arc<Mutex<Vec<String>>>) -> Compose {
         let text = String::from_utf8_lossy(&request.bytes).into_owned();
         let service = field(&text, "service").and_then(|name| name.parse().ok());
         match (field(&text, "broken"), service) {
-            (None, Some(service)) => {
-                Ok(Declared { service, paths: words(&text, "paths"), ignore: words(&text, "ignore") })
-            }
+            (None, Some(service)) => Ok(Declared {
+                service,
+                paths: words(&text, "paths"),
+                manifests: words(&text, "manifests"),
+                ignore: words(&text, "ignore"),
+            }),
             (broken, service) => Err(Refused { service, message: broken.unwrap_or("no service").to_owned() }),
         }
     };
@@ -257,6 +261,11 @@ pub(crate) fn compose(rendered: Arc<Mutex<Vec<String>>>) -> Compose {
         environments.iter().map(answer).collect()
     };
     Compose { declare: Arc::new(declare), render: Arc::new(render) }
+}
+
+/// A file with its content, so that a test can see that it was read.
+fn told(file: &ManifestFile) -> String {
+    format!("{}={};", file.path, String::from_utf8_lossy(&file.bytes))
 }
 
 fn desired(request: &RenderRequest, text: &str, environment: &str) -> Desired {
@@ -306,7 +315,7 @@ fn desired(request: &RenderRequest, text: &str, environment: &str) -> Desired {
         revision: request.revision.clone(),
         identity: Identity(request.watched_tree.clone()),
         changes: crate::model::change::Changes::default(),
-        platform: String::new(),
+        platform: request.manifests.iter().map(told).collect(),
         image: ImageRequest {
             repository: "r/a".to_owned(),
             wanted: Wanted::Tags(request.candidates.iter().map(|commit| format!("v-{commit}")).collect()),

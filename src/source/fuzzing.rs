@@ -91,7 +91,7 @@ fn globs(data: &[u8]) {
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     say(Finder::new(&lines));
     let Ok(service) = "a".parse() else { return };
-    let declared = Declared { service, paths: lines.clone(), ignore: lines };
+    let declared = Declared { service, paths: lines.clone(), manifests: lines.clone(), ignore: lines };
     if let Ok(watched) = Watched::new("services/a/.idp/deploy.yaml", &declared) {
         let _ = watched.matches(text);
     }

@@ -31,6 +31,7 @@ mod local_tests;
 mod look;
 #[cfg(test)]
 mod loop_tests;
+mod manifests;
 mod mirror;
 #[cfg(test)]
 mod mono_tests;

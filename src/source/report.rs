@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::change::{CommitId, Revision};
+use crate::model::declaration::ManifestFile;
 use crate::model::desired::{Desired, Heads, SourceProblem};
 use crate::model::name::{EnvironmentName, ServiceName, SourceName};
 
@@ -30,6 +31,8 @@ pub struct Declared {
     pub service: ServiceName,
     /// What it watches beside the folder that holds `.idp`: globs relative to the repository's root.
     pub paths: Vec<String>,
+    /// Files of manifests that it is rendered from, which count too wherever they are: globs relative to the repository's root.
+    pub manifests: Vec<String>,
     /// What of it does not count, beside `.idp/**` and `**/*.md`: globs relative to the repository's root.
     pub ignore: Vec<String>,
 }
@@ -52,6 +55,8 @@ pub struct RenderRequest {
     pub path: String,
     /// Its content, at most 1 MiB.
     pub bytes: Arc<[u8]>,
+    /// The files of manifests, in the order of their paths.
+    pub manifests: Vec<ManifestFile>,
     /// The commit that brought this content: the oldest first-parent commit from which on neither the file nor what it watches moved.
     pub revision: Revision,
     /// The content id of the watched paths.

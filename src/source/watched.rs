@@ -19,6 +19,8 @@ pub(super) struct Watched {
     folder: String,
     added: GlobSet,
     ignored: GlobSet,
+    /// Manifests, which count wherever they are.
+    manifests: GlobSet,
     /// The folders without a wildcard above everything that is watched, none inside of another.
     roots: Vec<String>,
 }
@@ -27,7 +29,8 @@ impl Watched {
     /// Compiles what a file and its declaration watch. The error names the glob.
     pub(super) fn new(path: &str, declared: &Declared) -> Result<Self, String> {
         let folder = folder_of(path);
-        let mut roots: Vec<String> = declared.paths.iter().map(|glob| static_prefix(glob)).collect();
+        let named = declared.paths.iter().chain(&declared.manifests);
+        let mut roots: Vec<String> = named.map(|glob| static_prefix(glob)).collect();
         roots.push(folder.clone());
         roots.sort();
         let mut outer: Vec<String> = Vec::new();
@@ -42,6 +45,7 @@ impl Watched {
             // A path without a wildcard is a file, or a folder with all that is in it.
             added: globs(declared.paths.iter().chain(&inside).map(String::as_str))?,
             ignored: globs(declared.ignore.iter().map(String::as_str))?,
+            manifests: globs(declared.manifests.iter().map(String::as_str))?,
             folder,
             roots: outer,
         })
@@ -49,9 +53,20 @@ impl Watched {
 
     /// Tells whether a file counts.
     pub(super) fn matches(&self, path: &str) -> bool {
-        (inside(path, &self.folder) || self.added.is_match(path))
+        let watched = (inside(path, &self.folder) || self.added.is_match(path))
             && !never_counts(path)
-            && !self.ignored.is_match(path)
+            && !self.ignored.is_match(path);
+        watched || self.is_manifest(path)
+    }
+
+    /// Returns the folders without a wildcard above the manifests.
+    pub(super) fn manifest_roots(&self) -> impl Iterator<Item = &String> {
+        self.roots.iter().filter(|_| !self.manifests.is_empty())
+    }
+
+    /// Tells whether a file holds manifests.
+    pub(super) fn is_manifest(&self, path: &str) -> bool {
+        self.manifests.is_match(path)
     }
 
     /// Returns the folders without a wildcard above everything that is watched.
@@ -151,8 +166,12 @@ mod tests {
 
     fn watched(path: &str, paths: &[&str], ignore: &[&str]) -> Watched {
         let strings = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        let declared =
-            Declared { service: "a".parse().unwrap(), paths: strings(paths), ignore: strings(ignore) };
+        let declared = Declared {
+            service: "a".parse().unwrap(),
+            paths: strings(paths),
+            manifests: Vec::new(),
+            ignore: strings(ignore),
+        };
         Watched::new(path, &declared).unwrap()
     }
 

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use super::deploy::{Approval, Deploy, HealthCheck, Rollback, Step};
 use super::gates::{Gate, Slo};
 use super::service::{Image, Service};
+use super::source::Source;
 use super::workload::Workload;
 use super::{Duration, Loose};
 
@@ -26,9 +27,8 @@ pub(super) struct File {
     pub(super) image: Option<Image>,
     /// What runs.
     pub(super) workload: Option<Workload>,
-    /// Objects that the team writes itself.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) source: Option<BTreeMap<String, Loose>>,
+    /// Objects that the team writes itself, instead of `workload`.
+    pub(super) source: Option<Source>,
     /// How a new version is rolled out.
     pub(super) deploy: Option<Deploy>,
     /// The same as `deploy.canary`.
@@ -126,8 +126,7 @@ pub(super) struct Overrides {
     /// As at top level.
     pub(super) rollback: Option<Rollback>,
     /// As at top level.
-    #[schemars(extend("x-unsupported" = true))]
-    pub(super) source: Option<Loose>,
+    pub(super) source: Option<Source>,
     /// As at top level.
     pub(super) gates: Option<Vec<Gate>>,
     /// As at top level.

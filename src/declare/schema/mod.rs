@@ -10,6 +10,7 @@ mod deploy;
 mod file;
 mod gates;
 mod service;
+mod source;
 mod workload;
 
 use schemars::JsonSchema;

@@ -2,6 +2,7 @@
 //! to it.
 
 mod autoscaled;
+mod brought;
 mod cohort;
 mod crash;
 mod gates;

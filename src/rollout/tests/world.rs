@@ -541,7 +541,9 @@ impl World {
     }
 
     fn remember(&mut self, record: &Record) {
-        if let Head::Known(head) = &self.head {
+        if let Head::Known(head) = &self.head
+            && !self.git_away
+        {
             if record.stable.as_ref().is_some_and(|stable| stable.version.identity == head.identity) {
                 self.direct = Some(head.as_ref().clone());
             }

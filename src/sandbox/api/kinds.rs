@@ -136,11 +136,7 @@ impl KindSpec {
             ("apps", "ReplicaSet") => json!({"metadata": {}, "status": {}, "spec": {
                 "selector": null, "template": {"metadata": {}, "spec": {"containers": null}},
             }}),
-            ("apps", "StatefulSet") => json!({"metadata": {}, "status": {}, "spec": {
-                "selector": null, "updateStrategy": {},
-                "template": {"metadata": {}, "spec": {"containers": null}},
-            }}),
-            ("apps", "DaemonSet") => json!({"metadata": {}, "status": {}, "spec": {
+            ("apps", "StatefulSet" | "DaemonSet") => json!({"metadata": {}, "status": {}, "spec": {
                 "selector": null, "updateStrategy": {},
                 "template": {"metadata": {}, "spec": {"containers": null}},
             }}),

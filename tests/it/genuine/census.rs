@@ -10,9 +10,10 @@ use kube::runtime::watcher::{self, Event};
 use tokio::task::JoinSet;
 
 /// What the daemon makes, and what the controllers make of it.
-const KINDS: [(&str, &str, &str); 6] = [
+const KINDS: [(&str, &str, &str); 7] = [
     ("apps", "v1", "Deployment"),
     ("apps", "v1", "ReplicaSet"),
+    ("apps", "v1", "StatefulSet"),
     ("", "v1", "Service"),
     ("", "v1", "Secret"),
     ("", "v1", "ConfigMap"),
@@ -69,7 +70,8 @@ fn plain(kind: &str, name: &str, service: &str) -> Option<String> {
 /// Returns what tells one end from another. Whose rollout last wrote an object is a fact of workloads and revisions only: a new leader
 /// writes its epoch on the others too.
 fn facts(kind: &str, object: &DynamicObject) -> String {
-    let annotations = object.metadata.annotations.as_ref().filter(|_| kind == "Deployment");
+    let annotations =
+        object.metadata.annotations.as_ref().filter(|_| matches!(kind, "Deployment" | "StatefulSet"));
     let labels = object.metadata.labels.as_ref().filter(|_| kind == "Secret");
     let at = |map: Option<&BTreeMap<String, String>>, name: &str| map?.get(name).cloned();
     let rollout = at(annotations, "idp.dev/rollout").or(at(labels, "idp.dev/rollout"));

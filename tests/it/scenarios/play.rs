@@ -108,18 +108,24 @@ impl Stage {
     }
 
     async fn play(&self, cluster: &Cluster, census: &Census) -> anyhow::Result<(&'static str, Trace)> {
-        let Scenario { service, strategy, changes } = *self.scenario;
+        let Scenario { service, strategy, manifests, changes } = *self.scenario;
+        let what = if manifests.is_some() {
+            "source: {manifests: [./k8s/*.yaml]}".to_owned()
+        } else {
+            format!("workload: {{replicas: {}}}", self.scenario.replicas())
+        };
+        let manifests = manifests.map(|text| text.replace("SERVICE", service));
         let declaration = format!(
             "service: {{name: {service}, team: stage}}\n\
-             workload: {{replicas: {}}}\n\
+             {what}\n\
              deploy:\n  {}\n  \
                healthcheck: {{path: /healthz, interval: 200ms, timeout: 150ms, threshold: 30}}\n  \
                rollback: {{on_restarts: \">0\", window: 1s}}\n",
-            self.scenario.replicas(),
             strategy.replace(", canary:", "\n  canary:"),
         );
         for change in changes {
-            let files = [(".idp/deploy.yaml", declaration.as_str()), ("app.txt", change.content)];
+            let mut files = vec![(".idp/deploy.yaml", declaration.as_str()), ("app.txt", change.content)];
+            files.extend(manifests.iter().map(|text| ("k8s/all.yaml", text.as_str())));
             let commit = self.repository.commit(change.content, &files).await?;
             cluster.registry().push_as(&format!("stage/{service}"), &commit, change.behaviour);
             self.repository.merge().await?;

@@ -8,6 +8,8 @@ pub struct Scenario {
     pub service: &'static str,
     /// `deploy.strategy` and what belongs to it, in YAML.
     pub strategy: &'static str,
+    /// The team's own manifests, in which SERVICE stands for its name; `None`: the platform's Deployment.
+    pub manifests: Option<&'static str>,
     pub changes: &'static [Change],
 }
 
@@ -51,26 +53,64 @@ const fn quiet(content: &'static str, behaviour: &'static str) -> Change {
     Change { content, behaviour, outcome: None }
 }
 
+/// A StatefulSet of two pods with its headless Service and config that the pods read.
+const STATEFUL: &str = r"
+apiVersion: v1
+kind: Service
+metadata: {name: SERVICE}
+spec: {clusterIP: None, selector: {app: SERVICE}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: SERVICE-conf}
+data: {mode: fast}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: SERVICE}
+spec:
+  replicas: 2
+  serviceName: SERVICE
+  selector: {matchLabels: {app: SERVICE}}
+  template:
+    metadata: {labels: {app: SERVICE}}
+    spec:
+      containers:
+        - name: app
+          ports: [{containerPort: 8080}]
+          envFrom: [{configMapRef: {name: SERVICE-conf}}]
+          readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
+";
+
 pub const SCENARIOS: &[Scenario] = &[
-    Scenario { service: "first", strategy: CANARY, changes: &[change("one", "v1", Outcome::Promoted)] },
+    Scenario {
+        service: "first",
+        strategy: CANARY,
+        manifests: None,
+        changes: &[change("one", "v1", Outcome::Promoted)],
+    },
     Scenario {
         service: "stillborn",
         strategy: CANARY,
+        manifests: None,
         changes: &[change("one", "v1.crash", Outcome::Failed)],
     },
     Scenario {
         service: "good-canary",
         strategy: CANARY,
+        manifests: None,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2", Outcome::Promoted)],
     },
     Scenario {
         service: "bad-canary",
         strategy: CANARY,
+        manifests: None,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.crash", Outcome::RolledBack)],
     },
     Scenario {
         service: "unhealthy-canary",
         strategy: CANARY,
+        manifests: None,
         changes: &[
             change("one", "v1", Outcome::Promoted),
             change("two", "v2.config-error", Outcome::RolledBack),
@@ -79,36 +119,43 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         service: "good-rolling",
         strategy: ROLLING,
+        manifests: None,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2", Outcome::Promoted)],
     },
     Scenario {
         service: "bad-rolling",
         strategy: ROLLING,
+        manifests: None,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.crash", Outcome::RolledBack)],
     },
     Scenario {
         service: "good-blue-green",
         strategy: BLUE_GREEN,
+        manifests: None,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2", Outcome::Promoted)],
     },
     Scenario {
         service: "bad-blue-green",
         strategy: BLUE_GREEN,
+        manifests: None,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.crash", Outcome::RolledBack)],
     },
     Scenario {
         service: "good-recreate",
         strategy: RECREATE,
+        manifests: None,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2", Outcome::Promoted)],
     },
     Scenario {
         service: "bad-recreate",
         strategy: RECREATE,
+        manifests: None,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.crash", Outcome::RolledBack)],
     },
     Scenario {
         service: "autoscaled-canary",
         strategy: CANARY,
+        manifests: None,
         changes: &[
             change("one", "v1", Outcome::Promoted),
             change("two", "v2", Outcome::Promoted),
@@ -116,8 +163,25 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     },
     Scenario {
+        service: "good-stateful",
+        strategy: CANARY,
+        manifests: Some(STATEFUL),
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2", Outcome::Promoted)],
+    },
+    Scenario {
+        service: "bad-stateful",
+        strategy: CANARY,
+        manifests: Some(STATEFUL),
+        changes: &[
+            change("one", "v1", Outcome::Promoted),
+            change("two", "v2.crash", Outcome::RolledBack),
+            change("three", "v3", Outcome::Promoted),
+        ],
+    },
+    Scenario {
         service: "revert",
         strategy: CANARY,
+        manifests: None,
         changes: &[
             change("one", "v1", Outcome::Promoted),
             change("two", "v2.crash", Outcome::RolledBack),
