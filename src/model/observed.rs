@@ -110,6 +110,13 @@ pub struct PodView {
     pub image_id: Option<String>,
 }
 
+impl PodView {
+    /// Tells whether it is not ready by its own doing: its program has ended before. Nobody can say when such a pod will be ready.
+    pub fn is_broken(&self) -> bool {
+        self.ready_since.is_none() && self.restarts > 0 && self.disrupted.is_none()
+    }
+}
+
 /// The objects of one version, as kept in its revision Secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RevisionBody {

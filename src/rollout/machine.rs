@@ -176,6 +176,7 @@ pub fn sizes(view: &View) -> Sizes {
     Sizes {
         spec: Pair { stable: replicas(stable), candidate: replicas(canary) },
         ready: Pair { stable: ready(stable), candidate: ready(canary) },
+        broken: stable.map_or(0, Workload::broken),
     }
 }
 

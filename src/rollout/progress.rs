@@ -90,11 +90,9 @@ impl Machine<'_> {
         let beside = || {
             self.sizes().spec == target
                 && canary.is_some_and(|canary| canary.settled && canary.ready_current() >= target.candidate)
-                && self
-                    .view
-                    .stable
-                    .present()
-                    .is_some_and(|stable| stable.ready() >= target.stable.min(self.record.replicas))
+                && self.view.stable.present().is_some_and(|stable| {
+                    stable.ready().saturating_add(stable.broken()) >= target.stable.min(self.record.replicas)
+                })
         };
         let there = if place::is_in_place(rollout) { self.replaced(rollout, target) } else { beside() };
         if !there {
@@ -187,8 +185,15 @@ impl Machine<'_> {
 
     /// Returns the best explanation that the pods give for not being ready.
     pub fn why_not_ready(&self, otherwise: &str) -> String {
-        let workloads = [self.view.canary.present(), self.view.stable.present()];
-        for workload in workloads.into_iter().flatten() {
+        let rollout = self.record.rollout.as_ref();
+        // Before its template is written, the pods of stable's Deployment are not the candidate's.
+        let others = rollout.is_some_and(|rollout| rollout.phase == Phase::Progressing);
+        let workloads = [
+            (self.view.canary.present(), "pod"),
+            (self.view.stable.present(), if others { "stable's pod" } else { "pod" }),
+        ];
+        for (workload, whose) in workloads {
+            let Some(workload) = workload else { continue };
             if let Some(refused) = &workload.refused {
                 return format!("{otherwise}: {refused}");
             }
@@ -199,7 +204,7 @@ impl Machine<'_> {
                 pod.unschedulable
                     .clone()
                     .or(waiting)
-                    .map(|why| format!("{otherwise}: pod {}: {why}", pod.name))
+                    .map(|why| format!("{otherwise}: {whose} {}: {why}", pod.name))
             });
             if let Some(reason) = reason {
                 return reason;

@@ -102,6 +102,8 @@ pub struct Sizes {
     pub spec: Pair,
     /// Ready pods of each track.
     pub ready: Pair,
+    /// Stable's pods that are not ready by their own doing: a version that mends them must not wait for them.
+    pub broken: u32,
 }
 
 /// One write of `spec.replicas`.
@@ -115,7 +117,7 @@ pub enum Move {
 
 /// Returns the next write on the way to `target`, or none when it is reached or the pods of the last write are waited for. Tried
 /// in this order: candidate down, stable down, stable up, candidate up; each as far as `most` and the ready pods allow. Pods
-/// that are not ready are lowered freely. Candidate pods are added only beside a stable that is ready.
+/// that are not ready are lowered freely. Candidate pods are added beside a stable whose pods are ready or broken.
 pub fn next(bounds: Bounds, sizes: Sizes, target: Pair) -> Option<Move> {
     let spec = sizes.spec;
     let ready = Pair {
@@ -136,7 +138,7 @@ pub fn next(bounds: Bounds, sizes: Sizes, target: Pair) -> Option<Move> {
         let grown = target.stable.min(spec.stable.saturating_add(room));
         return (grown > spec.stable).then_some(Move::Stable(grown));
     }
-    if spec.candidate < target.candidate && ready.stable >= spec.stable {
+    if spec.candidate < target.candidate && ready.stable.saturating_add(sizes.broken) >= spec.stable {
         let grown = target.candidate.min(spec.candidate.saturating_add(room));
         return (grown > spec.candidate).then_some(Move::Candidate(grown));
     }
@@ -161,7 +163,7 @@ mod tests {
     fn walk(bounds: Bounds, from: Pair, target: Pair) -> Vec<Pair> {
         let mut spec = from;
         let mut way = Vec::new();
-        while let Some(step) = next(bounds, Sizes { spec, ready: spec }, target) {
+        while let Some(step) = next(bounds, Sizes { spec, ready: spec, broken: 0 }, target) {
             match step {
                 Move::Stable(n) => spec.stable = n,
                 Move::Candidate(n) => spec.candidate = n,
@@ -259,28 +261,36 @@ mod tests {
     #[test]
     fn a_candidate_without_a_ready_pod_goes_to_zero_at_once() {
         let b = bounds(4);
-        let sizes = Sizes { spec: pair(4, 1), ready: pair(4, 0) };
+        let sizes = Sizes { spec: pair(4, 1), ready: pair(4, 0), broken: 0 };
         assert_eq!(next(b, sizes, pair(4, 0)), Some(Move::Candidate(0)));
-        let broken = Sizes { spec: pair(2, 2), ready: pair(0, 0) };
+        let broken = Sizes { spec: pair(2, 2), ready: pair(0, 0), broken: 0 };
         assert_eq!(next(b, broken, pair(4, 0)), Some(Move::Candidate(0)));
     }
 
     #[test]
     fn a_stable_that_lost_its_pods_is_no_safe_place() {
         let b = bounds(3);
-        let sizes = Sizes { spec: pair(3, 1), ready: pair(0, 1) };
+        let sizes = Sizes { spec: pair(3, 1), ready: pair(0, 1), broken: 0 };
         assert_eq!(next(b, sizes, pair(3, 0)), None, "the only ready pod stays");
+    }
+
+    #[test]
+    fn a_stable_that_crashes_does_not_keep_its_mending_away() {
+        let b = bounds(5);
+        let waits = Sizes { spec: pair(3, 0), ready: pair(1, 0), broken: 0 };
+        assert_eq!(next(b, waits, pair(3, 3)), None, "its pods are on their way");
+        assert_eq!(next(b, Sizes { broken: 2, ..waits }, pair(3, 3)), Some(Move::Candidate(3)));
     }
 
     proptest! {
         #[test]
         fn no_move_breaks_the_capacity_rule_or_the_roof(
-            n in 0u32..20, s in 0u32..20, c in 0u32..20, rs in 0u32..20, rc in 0u32..20, w in 1u8..=99, back: bool,
+            n in 0u32..20, s in 0u32..20, c in 0u32..20, rs in 0u32..20, rc in 0u32..20, w in 1u8..=99, back: bool, broken in 0u32..20,
         ) {
             let b = bounds(n);
             let ready = pair(rs.min(s), rc.min(c));
             let target = if back { pair(n, 0) } else { resting(b, w) };
-            let sizes = Sizes { spec: pair(s, c), ready };
+            let sizes = Sizes { spec: pair(s, c), ready, broken };
             let before = ready.stable + ready.candidate;
             let after = match next(b, sizes, target) {
                 None => return Ok(()),

@@ -79,6 +79,12 @@ impl Workload {
         ready(&self.current).saturating_add(ready(&self.former))
     }
 
+    /// Returns the pods of any template that are not ready by their own doing.
+    pub fn broken(&self) -> u32 {
+        let pods = self.current.iter().chain(&self.former);
+        u32::try_from(pods.filter(|pod| pod.is_broken()).count()).unwrap_or(u32::MAX)
+    }
+
     /// Tells whether exactly `wanted` pods of the newest template are wanted, there and ready, and no other is left.
     pub fn complete(&self, wanted: u32) -> bool {
         self.settled

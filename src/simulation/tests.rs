@@ -44,6 +44,17 @@ fn a_way_back_to_a_stable_that_is_not_ready_comes_to_rest() {
     assert_eq!((played.outcomes["RolledBack"], made.count()), (1, 2), "the good one's is removed as well");
 }
 
+/// A version that crashes now and then was promoted, since it ran well for as long as its pause was. What mends it must not wait for
+/// all of its pods to be ready at once, which they never are.
+#[test]
+fn a_stable_that_crashes_again_and_again_is_mended_by_a_commit() {
+    let shape = Shape { steps: vec![(50, 0), (100, 10)], progress_deadline: 30, ..Shape::canary() };
+    let plan = Plan::quiet(31, shape, 2);
+    let plan = plan.then(119, Action::Scale { replicas: 5 }).then(156, commit("v1.crash-15s"));
+    let played = played(&plan.then(264, commit("v2.good")));
+    assert_eq!(played.outcomes, [("Promoted".to_owned(), 4)].into());
+}
+
 /// One seed twice gives one trace.
 #[test]
 fn the_same_seed_gives_the_same_trace() {
