@@ -47,10 +47,10 @@ impl Reply {
     }
 
     /// The object of the reply; null for a list.
-    pub(crate) fn object(&self) -> Value {
-        match &self.body {
-            Body::Object(object) => (**object).clone(),
-            Body::List { .. } => Value::Null,
+    pub(crate) fn object(self) -> Arc<Value> {
+        match self.body {
+            Body::Object(object) => object,
+            Body::List { .. } => Arc::default(),
         }
     }
 }

@@ -149,7 +149,7 @@ impl Probe {
             user_agent: request.user_agent.clone(),
             impersonated: request.impersonated.clone(),
             field_manager: request.field_manager.clone(),
-            body: Arc::new(if mutating { request.body.clone() } else { Value::Null }),
+            body: if mutating { Arc::clone(&request.body) } else { Arc::default() },
             version,
         });
         if log.entries.len() > KEPT {

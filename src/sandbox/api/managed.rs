@@ -80,15 +80,13 @@ pub(crate) fn updated(kind: &KindSpec, live: &Value, new: &mut Value, by: &Manag
         }
         _ => decode(live),
     };
-    let (old, fresh) = (bare(live), bare(new));
     // An object that nobody manages and that was not just made stays unmanaged.
     if entries.is_empty() && !live.is_null() {
         encode(new, entries);
         return;
     }
-    let old = if old.is_null() { kind.zero() } else { old };
     let ignored = reset_fields(kind, &by.subresource);
-    let found = compare(of, &old, &fresh);
+    let found = if live.is_null() { compare(of, &kind.zero(), new) } else { compare(of, live, new) };
     let removed = found.removed.recursive_difference(&ignored);
     let changed = found.modified.union(&found.added).recursive_difference(&ignored);
     for entry in &mut entries {
@@ -237,17 +235,33 @@ fn conflict_error(mut conflicts: Vec<(String, Vec<Vec<Element>>)>) -> ApiError {
 
 /// Whether two objects are the same but for the times in `managedFields`.
 pub(crate) fn same_but_for_times(one: &Value, two: &Value) -> bool {
-    let timeless = |object: &Value| {
-        let mut out = object.clone();
-        let meta = json::map_mut(&mut out, &["metadata"]);
-        if let Some(Value::Array(list)) = meta.get_mut("managedFields") {
-            for entry in list {
-                json::remove(entry, &["time"]);
-            }
-        }
-        out
+    same_but_for(one, two, &["metadata", "managedFields"])
+}
+
+/// Whether two values are the same but for the times of the list at `path`.
+fn same_but_for(one: &Value, two: &Value, path: &[&str]) -> bool {
+    let Some((first, rest)) = path.split_first() else {
+        let (one, two) = (one.as_array(), two.as_array());
+        let (one, two) = (one.map_or(&[][..], Vec::as_slice), two.map_or(&[][..], Vec::as_slice));
+        return one.len() == two.len() && one.iter().zip(two).all(|(one, two)| same_entry(one, two));
     };
-    bare(one) == bare(two) && timeless(one) == timeless(two)
+    let (Value::Object(left), Value::Object(right)) = (one, two) else { return one == two };
+    let others = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key(*first));
+    let inner = match (left.get(*first), right.get(*first)) {
+        (Some(one), Some(two)) => same_but_for(one, two, rest),
+        (one, two) => one.is_none() && two.is_none(),
+    };
+    inner
+        && others(left) == others(right)
+        && left.iter().all(|(key, value)| key == first || right.get(key) == Some(value))
+}
+
+/// Whether two entries of `managedFields` are the same but for their time.
+fn same_entry(one: &Value, two: &Value) -> bool {
+    let (Value::Object(one), Value::Object(two)) = (one, two) else { return one == two };
+    let timeless = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key("time"));
+    timeless(one) == timeless(two)
+        && one.iter().all(|(key, value)| key == "time" || two.get(key) == Some(value))
 }
 
 #[cfg(test)]
@@ -292,6 +306,18 @@ mod tests {
         let live = run(&Value::Null, &json!({"replicas": 3, "paused": true}), "idp", false).unwrap();
         let after = run(&live, &json!({"replicas": 3}), "idp", false).unwrap();
         assert_eq!(json::at(&after, &["spec"]), Some(&json!({"replicas": 3})));
+    }
+
+    #[test]
+    fn only_a_time_makes_no_difference() {
+        let object = |time: &str, manager: &str, replicas: u32| json!({"metadata": {"name": "web", "managedFields": [{"manager": manager, "time": time}]}, "spec": {"replicas": replicas}});
+        assert!(same_but_for_times(&object("1", "idp", 3), &object("2", "idp", 3)));
+        assert!(!same_but_for_times(&object("1", "idp", 3), &object("1", "other", 3)));
+        assert!(!same_but_for_times(&object("1", "idp", 3), &object("1", "idp", 4)));
+        assert!(!same_but_for_times(
+            &object("1", "idp", 3),
+            &json!({"metadata": {"name": "web"}, "spec": {"replicas": 3}})
+        ));
     }
 
     #[test]

@@ -45,7 +45,12 @@ use http::HeaderValue;
 use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::{core::Core, error::ApiError, selector::LabelSelector, store::Change};
+pub(crate) use self::{
+    core::{Core, Reply},
+    error::ApiError,
+    selector::LabelSelector,
+    store::Change,
+};
 pub use self::{
     fault::{Fault, Logged},
     kinds::{Column, KindSpec},

@@ -79,7 +79,7 @@ pub struct Request {
     /// Whether nothing is to be stored.
     pub dry_run: bool,
     /// The body; null if there is none.
-    pub body: Value,
+    pub body: Arc<Value>,
     pub(crate) spec: Arc<KindSpec>,
     pub(crate) query: HashMap<String, String>,
     pub(crate) patch: PatchKind,
@@ -173,7 +173,7 @@ impl Request {
                 Some("Strict") => FieldValidation::Strict,
                 _ => FieldValidation::Ignore,
             },
-            body,
+            body: Arc::new(body),
             spec,
             query,
             patch: patch_kind,
@@ -200,7 +200,7 @@ impl Request {
             field_manager: agent.to_owned(),
             force: false,
             dry_run: false,
-            body,
+            body: Arc::new(body),
             spec,
             query: HashMap::new(),
             patch: PatchKind::Merge,

@@ -128,12 +128,12 @@ fn established(crd: &mut Value, now: &str) {
 /// Puts what a caller may not change back to what it was, for a write through the door `subresource`.
 pub(crate) fn keep_apart(kind: &KindSpec, live: &Value, new: &mut Value, subresource: &str) {
     if subresource == "status" {
-        let status = new.get("status").cloned();
-        let meta = new.get("metadata").cloned().unwrap_or_default();
-        *new = live.clone();
-        match status {
-            Some(status) => json::set(new, &["status"], status),
-            None => drop(json::remove(new, &["status"])),
+        let mut said = std::mem::take(new);
+        let part = |said: &mut Value, name: &str| said.get_mut(name).map(Value::take);
+        let (status, meta) = (part(&mut said, "status"), part(&mut said, "metadata").unwrap_or_default());
+        *new = without_status(live);
+        if let Some(status) = status {
+            json::set(new, &["status"], status);
         }
         for name in ["managedFields", "resourceVersion", "uid", "finalizers"] {
             move_field(&meta, new, name);
@@ -151,9 +151,15 @@ pub(crate) fn keep_apart(kind: &KindSpec, live: &Value, new: &mut Value, subreso
         inherit_addresses(live, new);
     }
     for name in ["creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        let meta = live.get("metadata").cloned().unwrap_or_default();
-        move_field(&meta, new, name);
+        move_field(live.get("metadata").unwrap_or(&Value::Null), new, name);
     }
+}
+
+/// A copy without its status, which is often the larger part.
+fn without_status(object: &Value) -> Value {
+    let Value::Object(map) = object else { return object.clone() };
+    let kept = map.iter().filter(|(name, _)| *name != "status");
+    Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 fn move_field(from_meta: &Value, to: &mut Value, name: &str) {
@@ -179,22 +185,19 @@ pub(crate) fn count_generation(kind: &KindSpec, live: &Value, new: &mut Value, t
     if !kind.has_generation() {
         return;
     }
-    let counted = |object: &Value| {
-        if !kind.is_custom() {
-            let spec = object.get("spec").cloned().unwrap_or_default();
-            // A Deployment's annotations count too: they are copied to its replica sets.
-            let counts = kind.is("apps", "Deployment") && !through_status;
-            let annotations = json::at(object, &["metadata", "annotations"]).filter(|_| counts);
-            return json!([spec, annotations]);
-        }
-        let mut out = object.clone();
-        json::remove(&mut out, &["metadata"]);
-        if kind.status {
-            json::remove(&mut out, &["status"]);
-        }
-        out
+    let same = if kind.is_custom() {
+        let (old, new) = (live.as_object().into_iter().flatten(), new.as_object().into_iter().flatten());
+        let counts =
+            |field: &(&String, &Value)| field.0 != "metadata" && !(kind.status && field.0 == "status");
+        old.filter(counts).eq(new.filter(counts))
+    } else {
+        // A Deployment's annotations count too: they are copied to its replica sets.
+        let annotated = kind.is("apps", "Deployment") && !through_status;
+        let annotations = ["metadata", "annotations"];
+        live.get("spec") == new.get("spec")
+            && (!annotated || json::at(live, &annotations) == json::at(new, &annotations))
     };
-    if counted(live) != counted(new) {
+    if !same {
         let generation = json::int(live, &["metadata", "generation"]).unwrap_or(0) + 1;
         json::set(new, &["metadata", "generation"], generation);
     }

@@ -95,7 +95,7 @@ fn set_walk(of: Typed<'_>, value: &Value, path: &mut Vec<Element>, out: &mut Fie
     }
 }
 
-/// What it takes to get from `left` to `right`.
+/// What it takes to get from `left` to `right`, `metadata.managedFields` left out.
 pub(crate) fn compare(of: Typed<'_>, left: &Value, right: &Value) -> Comparison {
     let mut out = Comparison::default();
     compare_walk(of, Some(left), Some(right), &mut Vec::new(), &mut out);
@@ -134,10 +134,14 @@ fn compare_walk(
         return;
     }
     if let Some(Value::Object(_)) = sample {
-        let keys = left_right_keys(left, right);
-        for key in keys {
-            path.push(field(key));
+        let of_metadata = path.len() == 1 && path.first().is_some_and(|first| first == "f:metadata");
+        for key in left_right_keys(left, right) {
             let (one, two) = (left.and_then(|v| v.get(key)), right.and_then(|v| v.get(key)));
+            // Most of an object is as it was, and names nothing.
+            if one == two || (of_metadata && key == "managedFields") {
+                continue;
+            }
+            path.push(field(key));
             compare_walk(of.member_or_free(key), one, two, path, out);
             path.pop();
         }

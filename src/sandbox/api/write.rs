@@ -57,7 +57,7 @@ fn check(kind: &KindSpec, live: Option<&Value>, new: &Value) -> Result<(), ApiEr
 pub(crate) fn create(store: &mut Store, context: &Context<'_>) -> Result<Reply, ApiError> {
     let request = context.request;
     let kind = request.spec.clone();
-    let mut object = decode::object(&kind, request, request.body.clone())?;
+    let mut object = decode::object(&kind, request, Value::clone(&request.body))?;
     place_in_namespace(store, &kind, request, &mut object)?;
     if !json::text(&object, &["metadata", "resourceVersion"]).is_empty() {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
@@ -169,7 +169,7 @@ pub(crate) fn change(store: &mut Store, context: &Context<'_>) -> Result<Reply, 
 /// An apply of an object that is not there creates it, whatever `resourceVersion` the body carries.
 fn apply_new(store: &mut Store, context: &Context<'_>, kind: &Arc<KindSpec>) -> Result<Reply, ApiError> {
     let request = context.request;
-    let mut applied = decode::configuration(kind, request.body.clone())?;
+    let mut applied = decode::configuration(kind, Value::clone(&request.body))?;
     let uid = json::text(&applied, &["metadata", "uid"]).to_owned();
     if !uid.is_empty() {
         return Err(ApiError::conflict(
@@ -212,7 +212,7 @@ fn proposed(context: &Context<'_>, kind: &Arc<KindSpec>, live: &Value) -> Result
     let request = context.request;
     let by = context.manager(kind);
     if request.verb == Verb::Apply {
-        let applied = decode::configuration(kind, request.body.clone())?;
+        let applied = decode::configuration(kind, Value::clone(&request.body))?;
         let mut new = managed::apply(kind, live, &applied, &by, request.force)?;
         fill_defaults(kind, &mut new);
         return Ok(new);
@@ -234,7 +234,7 @@ fn proposed(context: &Context<'_>, kind: &Arc<KindSpec>, live: &Value) -> Result
 
 fn patched(kind: &KindSpec, request: &Request, live: &Value) -> Result<Value, ApiError> {
     if request.verb == Verb::Update {
-        return decode::object(kind, request, request.body.clone());
+        return decode::object(kind, request, Value::clone(&request.body));
     }
     let mut new = live.clone();
     match request.patch {
@@ -329,7 +329,7 @@ fn rescale(
     let before = strategy::scale_of(live);
     let mut scale = before.clone();
     match (request.verb, request.patch) {
-        (Verb::Update, _) => scale = request.body.clone(),
+        (Verb::Update, _) => scale = Value::clone(&request.body),
         (Verb::Patch, PatchKind::Json) => patch::json_patch(&mut scale, &request.body)?,
         _ => patch::merge_patch(&mut scale, &request.body),
     }

@@ -110,7 +110,7 @@ fn report(
         conditions::set(status, condition("AbleToScale", "True", "SucceededGetScale", &now));
         conditions::set(status, condition("ScalingActive", works, reason, &now));
     }
-    if new == **autoscaler { Ok(()) } else { hands.update_autoscaler_status(&new).map(drop) }
+    if new == **autoscaler { Ok(()) } else { hands.update_autoscaler_status(new).map(drop) }
 }
 
 fn condition(kind: &str, status: &str, reason: &str, now: &str) -> Value {

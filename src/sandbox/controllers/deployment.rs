@@ -18,7 +18,7 @@ pub(super) fn sync(hands: &Hands, namespace: &str, name: &str) -> Outcome {
     let sets = claim(&deployment, "Deployment", hands.replica_sets(namespace), |set| {
         hands.update_replica_set(set, "")
     });
-    let rollout = Rollout::new(hands, (*deployment).clone(), sets);
+    let rollout = Rollout::new(hands, deployment, sets);
     run(rollout).unwrap_or(Outcome::Failed)
 }
 
@@ -70,7 +70,7 @@ fn recreate(mut rollout: Rollout<'_>) -> Result<Outcome, ApiError> {
 
 fn old_pods_run(rollout: &Rollout<'_>) -> bool {
     let uid = |object: &Value| json::text(object, &["metadata", "uid"]).to_owned();
-    let old: Vec<String> = rollout.old.iter().map(uid).collect();
+    let old: Vec<String> = rollout.old.iter().map(|set| uid(set)).collect();
     let namespace = json::text(&rollout.deployment, &["metadata", "namespace"]);
     rollout.hands.pods(namespace).iter().any(|pod| {
         !pods::has_ended(pod)
@@ -85,21 +85,15 @@ fn note_pause(rollout: &mut Rollout<'_>) -> Result<(), ApiError> {
         return Ok(());
     }
     let paused = json::flag(&rollout.deployment, &["spec", "paused"]);
-    let mut changed = rollout.deployment.clone();
-    let Some(status) = changed.get_mut("status") else { return Ok(()) };
-    let now = rollout.hands.now_text();
-    let noted = match conditions::reason(status, "Progressing") {
-        "ProgressDeadlineExceeded" => return Ok(()),
-        reason => reason == "DeploymentPaused",
+    let Some(status) = rollout.deployment.get("status") else { return Ok(()) };
+    let (status, reason, message) = match (paused, conditions::reason(status, "Progressing")) {
+        (_, "ProgressDeadlineExceeded") | (true, "DeploymentPaused") => return Ok(()),
+        (true, _) => (status, "DeploymentPaused", "Deployment is paused"),
+        (false, "DeploymentPaused") => (status, "DeploymentResumed", "Deployment is resumed"),
+        (false, _) => return Ok(()),
     };
-    if paused && !noted {
-        let condition =
-            conditions::new("Progressing", "Unknown", "DeploymentPaused", "Deployment is paused", &now);
-        conditions::set(status, condition);
-    } else if !paused && noted {
-        let condition =
-            conditions::new("Progressing", "Unknown", "DeploymentResumed", "Deployment is resumed", &now);
-        conditions::set(status, condition);
-    }
-    rollout.store(&changed)
+    let mut status = status.clone();
+    let now = rollout.hands.now_text();
+    conditions::set(&mut status, conditions::new("Progressing", "Unknown", reason, message, &now));
+    rollout.store_status(status)
 }

@@ -63,5 +63,5 @@ fn is_blocked(all: &[(Arc<KindSpec>, Arc<Value>)], owner: &Value) -> bool {
 fn let_go(hands: &Hands, kind: &Arc<KindSpec>, object: &Value) -> bool {
     let mut new = object.clone();
     json::list_mut(json::map_mut(&mut new, &["metadata"]), "finalizers").retain(|one| one != FOREGROUND);
-    hands.replace(kind, &new).is_err_and(|error| error.code != 404)
+    hands.replace(kind, new).is_err_and(|error| error.code != 404)
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     super::{
-        api::{ApiError, ApiServer, Change, Core, KindSpec, LabelSelector, Request, Verb},
+        api::{ApiError, ApiServer, Change, Core, KindSpec, LabelSelector, Reply, Request, Verb},
         clock, json,
     },
     Key, replica_set_key,
@@ -119,20 +119,20 @@ impl Hands {
         self.list(self.revisions.as_ref(), namespace)
     }
 
-    pub(super) fn create_revision(&self, namespace: &str, body: Value) -> Result<Value, ApiError> {
+    pub(super) fn create_revision(&self, namespace: &str, body: Value) -> Result<Arc<Value>, ApiError> {
         self.write(self.revisions.as_ref(), Verb::Create, namespace, "", "", body)
     }
 
-    pub(super) fn update_revision(&self, revision: &Value) -> Result<Value, ApiError> {
+    pub(super) fn update_revision(&self, revision: Value) -> Result<Arc<Value>, ApiError> {
         self.update(self.revisions.as_ref(), revision, "")
     }
 
-    pub(super) fn delete_revision(&self, revision: &Value) -> Result<Value, ApiError> {
+    pub(super) fn delete_revision(&self, revision: &Value) -> Result<Arc<Value>, ApiError> {
         let kind = self.revisions.clone();
         kind.map_or_else(|| Err(ApiError::no_such_path()), |kind| self.delete(&kind, revision))
     }
 
-    pub(super) fn update_stateful_set_status(&self, set: &Value) -> Result<Value, ApiError> {
+    pub(super) fn update_stateful_set_status(&self, set: Value) -> Result<Arc<Value>, ApiError> {
         self.update(self.stateful_sets.as_ref(), set, "status")
     }
 
@@ -174,24 +174,24 @@ impl Hands {
         out
     }
 
-    pub(super) fn create_replica_set(&self, namespace: &str, body: Value) -> Result<Value, ApiError> {
+    pub(super) fn create_replica_set(&self, namespace: &str, body: Value) -> Result<Arc<Value>, ApiError> {
         self.write(self.replica_sets.as_ref(), Verb::Create, namespace, "", "", body)
     }
 
-    pub(super) fn create_pod(&self, namespace: &str, body: Value) -> Result<Value, ApiError> {
+    pub(super) fn create_pod(&self, namespace: &str, body: Value) -> Result<Arc<Value>, ApiError> {
         self.write(self.pods.as_ref(), Verb::Create, namespace, "", "", body)
     }
 
     /// Replaces an object that was read before; refused if it has changed since.
-    pub(super) fn update_replica_set(&self, set: &Value, door: &str) -> Result<Value, ApiError> {
+    pub(super) fn update_replica_set(&self, set: Value, door: &str) -> Result<Arc<Value>, ApiError> {
         self.update(self.replica_sets.as_ref(), set, door)
     }
 
-    pub(super) fn update_deployment_status(&self, deployment: &Value) -> Result<Value, ApiError> {
+    pub(super) fn update_deployment_status(&self, deployment: Value) -> Result<Arc<Value>, ApiError> {
         self.update(self.deployments.as_ref(), deployment, "status")
     }
 
-    pub(super) fn update_autoscaler_status(&self, autoscaler: &Value) -> Result<Value, ApiError> {
+    pub(super) fn update_autoscaler_status(&self, autoscaler: Value) -> Result<Arc<Value>, ApiError> {
         self.update(self.autoscalers.as_ref(), autoscaler, "status")
     }
 
@@ -201,27 +201,32 @@ impl Hands {
         self.write(self.deployments.as_ref(), Verb::Update, namespace, name, "scale", body).map(drop)
     }
 
-    pub(super) fn update_pod(&self, pod: &Value) -> Result<Value, ApiError> {
+    pub(super) fn update_pod(&self, pod: Value) -> Result<Arc<Value>, ApiError> {
         self.update(self.pods.as_ref(), pod, "")
     }
 
-    fn update(&self, kind: Option<&Arc<KindSpec>>, object: &Value, door: &str) -> Result<Value, ApiError> {
-        let (namespace, name) = super::key_parts(object);
-        self.write(kind, Verb::Update, &namespace, &name, door, object.clone())
+    fn update(
+        &self,
+        kind: Option<&Arc<KindSpec>>,
+        object: Value,
+        door: &str,
+    ) -> Result<Arc<Value>, ApiError> {
+        let (namespace, name) = super::key_parts(&object);
+        self.write(kind, Verb::Update, &namespace, &name, door, object)
     }
 
-    pub(super) fn delete_pod(&self, pod: &Value) -> Result<Value, ApiError> {
+    pub(super) fn delete_pod(&self, pod: &Value) -> Result<Arc<Value>, ApiError> {
         let kind = self.pods.clone();
         kind.map_or_else(|| Err(ApiError::no_such_path()), |kind| self.delete(&kind, pod))
     }
 
-    pub(super) fn delete_replica_set(&self, set: &Value) -> Result<Value, ApiError> {
+    pub(super) fn delete_replica_set(&self, set: &Value) -> Result<Arc<Value>, ApiError> {
         let kind = self.replica_sets.clone();
         kind.map_or_else(|| Err(ApiError::no_such_path()), |kind| self.delete(&kind, set))
     }
 
     /// Deletes exactly the object that was read.
-    pub(super) fn delete(&self, kind: &Arc<KindSpec>, object: &Value) -> Result<Value, ApiError> {
+    pub(super) fn delete(&self, kind: &Arc<KindSpec>, object: &Value) -> Result<Arc<Value>, ApiError> {
         let (namespace, name) = super::key_parts(object);
         let body = json!({
             "propagationPolicy": "Background", "preconditions": {"uid": json::text(object, &["metadata", "uid"])},
@@ -230,7 +235,7 @@ impl Hands {
     }
 
     /// Replaces an object of any kind.
-    pub(super) fn replace(&self, kind: &Arc<KindSpec>, object: &Value) -> Result<Value, ApiError> {
+    pub(super) fn replace(&self, kind: &Arc<KindSpec>, object: Value) -> Result<Arc<Value>, ApiError> {
         self.update(Some(kind), object, "")
     }
 
@@ -242,11 +247,11 @@ impl Hands {
         name: &str,
         door: &str,
         body: Value,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Arc<Value>, ApiError> {
         let kind = kind.ok_or_else(ApiError::no_such_path)?;
         let mut request = Request::internal(kind.clone(), verb, (namespace, name), (AGENT, body));
         door.clone_into(&mut request.subresource);
-        self.core.perform(&request).map(|reply| reply.object())
+        self.core.perform(&request).map(Reply::object)
     }
 }
 
@@ -287,7 +292,7 @@ pub(super) fn claim(
     owner: &Value,
     kind: &str,
     candidates: Vec<Arc<Value>>,
-    adopt: impl Fn(&Value) -> Result<Value, ApiError>,
+    adopt: impl Fn(Value) -> Result<Arc<Value>, ApiError>,
 ) -> Vec<Arc<Value>> {
     let selector = selector_of(owner);
     let mut out = Vec::new();
@@ -304,19 +309,19 @@ pub(super) fn claim(
             let owners = json::list_mut(json::map_mut(&mut new, &["metadata"]), "ownerReferences");
             owners.push(controller_reference(owner, kind));
             // What was not adopted now is adopted with the change that prevented it.
-            if let Ok(adopted) = adopt(&new) {
-                out.push(Arc::new(adopted));
+            if let Ok(adopted) = adopt(new) {
+                out.push(adopted);
             }
         }
     }
     out
 }
 
-fn release(owner: &Value, object: &Value, store: impl Fn(&Value) -> Result<Value, ApiError>) {
+fn release(owner: &Value, object: &Value, store: impl Fn(Value) -> Result<Arc<Value>, ApiError>) {
     let uid = json::text(owner, &["metadata", "uid"]);
     let mut new = object.clone();
     let owners = json::list_mut(json::map_mut(&mut new, &["metadata"]), "ownerReferences");
     owners.retain(|one| json::text(one, &["uid"]) != uid);
     // A refusal means that the object has changed, which brings it here again.
-    let _ = store(&new);
+    let _ = store(new);
 }

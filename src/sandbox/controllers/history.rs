@@ -15,8 +15,8 @@ pub(super) const HASH: &str = "controller-revision-hash";
 
 /// The revisions of one owner, oldest first, and the one that has its present template.
 pub(super) struct History {
-    pub(super) all: Vec<Value>,
-    pub(super) update: Value,
+    pub(super) all: Vec<Arc<Value>>,
+    pub(super) update: Arc<Value>,
 }
 
 impl History {
@@ -24,22 +24,22 @@ impl History {
     pub(super) fn read(hands: &Hands, owner: &Value, kind: &str) -> Result<Self, ApiError> {
         let namespace = json::text(owner, &["metadata", "namespace"]);
         let mine = claim(owner, kind, hands.revisions(namespace), |one| hands.update_revision(one));
-        let mut all: Vec<Value> = mine.iter().map(|one| Value::clone(one)).collect();
-        all.sort_by_key(number_of);
+        let mut all = mine;
+        all.sort_by_key(|one| number_of(one));
         let data = data_of(owner);
-        let next = all.last().map_or(0, number_of) + 1;
+        let next = all.last().map_or(0, |one| number_of(one)) + 1;
         let update = match all.iter().position(|one| one.get("data") == Some(&data)) {
             Some(at) if at + 1 == all.len() => all.get(at).cloned().unwrap_or_default(),
             Some(at) => {
-                let mut back = all.remove(at);
+                let mut back = Value::clone(&all.remove(at));
                 json::set(&mut back, &["revision"], next);
-                let back = hands.update_revision(&back)?;
-                all.push(back.clone());
+                let back = hands.update_revision(back)?;
+                all.push(Arc::clone(&back));
                 back
             }
             None => {
                 let made = make(hands, owner, kind, &data, next)?;
-                all.push(made.clone());
+                all.push(Arc::clone(&made));
                 made
             }
         };
@@ -48,7 +48,7 @@ impl History {
 
     /// Returns the revision of this name.
     pub(super) fn named(&self, name: &str) -> Option<&Value> {
-        self.all.iter().find(|one| json::text(one, &["metadata", "name"]) == name)
+        self.all.iter().map(Arc::as_ref).find(|one| json::text(one, &["metadata", "name"]) == name)
     }
 
     /// Deletes the oldest revisions beyond the limit that `is_live` does not need.
@@ -59,7 +59,7 @@ impl History {
         is_live: impl Fn(&Value) -> bool,
     ) -> Result<(), ApiError> {
         let limit = json::int(owner, &["spec", "revisionHistoryLimit"]).unwrap_or(10);
-        let spare: Vec<&Value> = self.all.iter().filter(|one| !is_live(one)).collect();
+        let spare: Vec<&Value> = self.all.iter().map(Arc::as_ref).filter(|one| !is_live(one)).collect();
         let surplus = spare.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
         for one in spare.into_iter().take(surplus) {
             match hands.delete_revision(one) {
@@ -71,7 +71,7 @@ impl History {
     }
 }
 
-fn make(hands: &Hands, owner: &Value, kind: &str, data: &Value, number: i64) -> Result<Value, ApiError> {
+fn make(hands: &Hands, owner: &Value, kind: &str, data: &Value, number: i64) -> Result<Arc<Value>, ApiError> {
     let hash = safe_hash(&data.to_string(), None);
     let name = format!("{}-{hash}", json::text(owner, &["metadata", "name"]));
     let namespace = json::text(owner, &["metadata", "namespace"]);

@@ -31,7 +31,7 @@ pub(super) fn sync(hands: &Hands, namespace: &str, name: &str) -> Outcome {
     if set.get("status") != Some(&status) {
         let mut new = (*set).clone();
         json::set(&mut new, &["status"], status);
-        failed |= hands.update_replica_set(&new, "status").is_err();
+        failed |= hands.update_replica_set(new, "status").is_err();
     }
     if failed {
         return Outcome::Failed;

@@ -21,15 +21,14 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// A Deployment with its replica sets, while it is worked on.
 pub(super) struct Rollout<'a> {
     pub(super) hands: &'a Hands,
-    pub(super) deployment: Value,
-    pub(super) new: Option<Value>,
-    pub(super) old: Vec<Value>,
+    pub(super) deployment: Arc<Value>,
+    pub(super) new: Option<Arc<Value>>,
+    pub(super) old: Vec<Arc<Value>>,
 }
 
 impl<'a> Rollout<'a> {
     /// Tells the new replica set from the old ones; the oldest with the Deployment's template is the new one.
-    pub(super) fn new(hands: &'a Hands, deployment: Value, sets: Vec<Arc<Value>>) -> Self {
-        let mut sets: Vec<Value> = sets.into_iter().map(|set| (*set).clone()).collect();
+    pub(super) fn new(hands: &'a Hands, deployment: Arc<Value>, mut sets: Vec<Arc<Value>>) -> Self {
         sort_by_age(&mut sets);
         let at = sets.iter().position(|set| same_template(&deployment, set));
         let new = at.map(|at| sets.remove(at));
@@ -37,12 +36,12 @@ impl<'a> Rollout<'a> {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Value> {
-        self.old.iter().chain(&self.new)
+        self.old.iter().chain(&self.new).map(|set| &**set)
     }
 
     /// Keeps the revision of the new replica set and of the Deployment up to date; makes the replica set if asked.
     pub(super) fn sync_revision(&mut self, create: bool) -> Result<(), ApiError> {
-        let newest = self.old.iter().map(revision_of).max().unwrap_or(0) + 1;
+        let newest = self.old.iter().map(|set| revision_of(set)).max().unwrap_or(0) + 1;
         match self.new.take() {
             Some(set) => {
                 let set = self.refresh(set, newest)?;
@@ -58,14 +57,22 @@ impl<'a> Rollout<'a> {
     }
 
     /// Brings annotations and readiness of the new replica set in line with the Deployment.
-    fn refresh(&self, set: Value, newest: i64) -> Result<Value, ApiError> {
-        let mut new = set.clone();
-        annotate(&self.deployment, &mut new, newest);
-        match json::at(&self.deployment, &["spec", "minReadySeconds"]) {
+    fn refresh(&self, set: Arc<Value>, newest: i64) -> Result<Arc<Value>, ApiError> {
+        let annotations = annotations(&self.deployment, &set, newest);
+        let seconds = json::at(&self.deployment, &["spec", "minReadySeconds"]);
+        let same = json::at(&set, &["metadata", "annotations"]).and_then(Value::as_object)
+            == Some(&annotations)
+            && json::at(&set, &["spec", "minReadySeconds"]) == seconds;
+        if same {
+            return Ok(set);
+        }
+        let mut new = Value::clone(&set);
+        json::set(&mut new, &["metadata", "annotations"], annotations);
+        match seconds {
             Some(seconds) => json::set(&mut new, &["spec", "minReadySeconds"], seconds.clone()),
             None => drop(json::remove(&mut new, &["spec", "minReadySeconds"])),
         }
-        if new == set { Ok(set) } else { self.hands.update_replica_set(&new, "") }
+        self.hands.update_replica_set(new, "")
     }
 
     fn create(&mut self, newest: i64) -> Result<(), ApiError> {
@@ -76,7 +83,7 @@ impl<'a> Rollout<'a> {
             Err(error) if error.code == 409 => match self.hands.replica_set(&namespace, &name) {
                 // Ours already, only not seen yet.
                 Some(set) if controls(&self.deployment, &set) && same_template(&self.deployment, &set) => {
-                    Ok((*set).clone())
+                    Ok(set)
                 }
                 _ => {
                     self.count_collision()?;
@@ -97,9 +104,9 @@ impl<'a> Rollout<'a> {
                 let now = self.hands.now_text();
                 let condition =
                     conditions::new("Progressing", "False", "ReplicaSetCreateError", &message, &now);
-                let mut changed = self.deployment.clone();
+                let mut changed = Value::clone(&self.deployment);
                 conditions::set(json::member_mut(&mut changed, "status"), condition);
-                self.store(&changed)?;
+                self.store(changed)?;
                 Err(error)
             }
         }
@@ -107,30 +114,45 @@ impl<'a> Rollout<'a> {
 
     /// Two templates gave one name: the next name is another one.
     fn count_collision(&mut self) -> Result<(), ApiError> {
-        let mut changed = self.deployment.clone();
+        let mut changed = Value::clone(&self.deployment);
         let count = json::int(&changed, &["status", "collisionCount"]).unwrap_or(0) + 1;
         json::set(&mut changed, &["status", "collisionCount"], count);
-        self.store(&changed)
+        self.store(changed)
     }
 
     /// Notes the revision, and with `always` (else only where there is none) how the rollout stands.
     fn note(&mut self, revision: &str, reason: &str, message: &str, always: bool) -> Result<(), ApiError> {
-        let mut changed = self.deployment.clone();
-        json::set(&mut changed, &["metadata", "annotations", REVISION], revision);
-        let has_deadline = json::int(&changed, &["spec", "progressDeadlineSeconds"]).is_some();
+        let deployment = &self.deployment;
+        let has_deadline = json::int(deployment, &["spec", "progressDeadlineSeconds"]).is_some();
         let missing =
-            changed.get("status").and_then(|status| conditions::find(status, "Progressing")).is_none();
-        if has_deadline && (always || missing) {
+            deployment.get("status").and_then(|status| conditions::find(status, "Progressing")).is_none();
+        let says = has_deadline && (always || missing);
+        if !says && json::text(deployment, &["metadata", "annotations", REVISION]) == revision {
+            return Ok(());
+        }
+        let mut changed = Value::clone(deployment);
+        json::set(&mut changed, &["metadata", "annotations", REVISION], revision);
+        if says {
             let now = self.hands.now_text();
             let condition = conditions::new("Progressing", "True", reason, message, &now);
             conditions::set(json::member_mut(&mut changed, "status"), condition);
         }
-        self.store(&changed)
+        self.store(changed)
+    }
+
+    /// Writes the Deployment's status, if it changed.
+    pub(super) fn store_status(&mut self, status: Value) -> Result<(), ApiError> {
+        if self.deployment.get("status") == Some(&status) {
+            return Ok(());
+        }
+        let mut changed = Value::clone(&self.deployment);
+        json::set(&mut changed, &["status"], status);
+        self.store(changed)
     }
 
     /// Writes the Deployment's status and annotations, if they changed.
-    pub(super) fn store(&mut self, changed: &Value) -> Result<(), ApiError> {
-        if *changed != self.deployment {
+    fn store(&mut self, changed: Value) -> Result<(), ApiError> {
+        if changed != *self.deployment {
             self.deployment = self.hands.update_deployment_status(changed)?;
         }
         Ok(())
@@ -146,7 +168,7 @@ impl<'a> Rollout<'a> {
         json::set(&mut selector, &["matchLabels", HASH], hash.as_str());
         let labels = json::at(&template, &["metadata", "labels"]).cloned().unwrap_or_default();
         let limits = Limits::of(deployment);
-        let total: i64 = self.old.iter().map(replicas_of).sum();
+        let total: i64 = self.old.iter().map(|set| replicas_of(set)).sum();
         let replicas = if json::text(deployment, &["spec", "strategy", "type"]) == "Recreate" {
             limits.desired
         } else {
@@ -162,14 +184,15 @@ impl<'a> Rollout<'a> {
         if let Some(seconds) = json::at(deployment, &["spec", "minReadySeconds"]) {
             json::set(&mut set, &["spec", "minReadySeconds"], seconds.clone());
         }
-        annotate(deployment, &mut set, newest);
+        let annotations = annotations(deployment, &set, newest);
+        json::set(&mut set, &["metadata", "annotations"], annotations);
         size_annotations(&mut set, limits);
         set
     }
 }
 
 /// Sorts by creation, then by name.
-pub(super) fn sort_by_age(sets: &mut [Value]) {
+pub(super) fn sort_by_age(sets: &mut [Arc<Value>]) {
     sets.sort_by_key(|set| {
         let text = |name: &str| json::text(set, &["metadata", name]).to_owned();
         (text("creationTimestamp"), text("name"))
@@ -184,21 +207,27 @@ pub(super) fn revision_of(set: &Value) -> i64 {
     json::text(set, &["metadata", "annotations", REVISION]).parse().unwrap_or(0)
 }
 
-/// Sets the annotations by which a later scaling is recognised; true if they changed.
+/// Sets the annotations by which a later scaling is recognised.
 pub(super) fn size_annotations(set: &mut Value, limits: Limits) {
     json::set(set, &["metadata", "annotations", DESIRED], limits.desired.to_string());
     json::set(set, &["metadata", "annotations", MOST], limits.most().to_string());
 }
 
-/// Copies the Deployment's annotations and raises the revision.
-fn annotate(deployment: &Value, set: &mut Value, newest: i64) {
+/// Whether a set has these annotations.
+pub(super) fn is_sized(set: &Value, limits: Limits) -> bool {
+    let noted = |name: &str| json::text(set, &["metadata", "annotations", name]);
+    noted(DESIRED) == limits.desired.to_string() && noted(MOST) == limits.most().to_string()
+}
+
+/// The annotations of a replica set: the Deployment's copied over its own, the revision raised.
+fn annotations(deployment: &Value, set: &Value, newest: i64) -> Map<String, Value> {
     let own = [REVISION, HISTORY, DESIRED, MOST, LAST_APPLIED];
-    let copied: Map<String, Value> = json::pairs(deployment, &["metadata", "annotations"])
+    let copied = json::pairs(deployment, &["metadata", "annotations"])
         .filter(|(key, _)| !own.contains(key))
-        .map(|(key, value)| (key.to_owned(), value.into()))
-        .collect();
+        .map(|(key, value)| (key.to_owned(), value.into()));
     let before = json::text(set, &["metadata", "annotations", REVISION]).to_owned();
-    let annotations = json::map_mut(set, &["metadata", "annotations"]);
+    let present = json::at(set, &["metadata", "annotations"]).and_then(Value::as_object);
+    let mut annotations = present.cloned().unwrap_or_default();
     annotations.extend(copied);
     if before.parse().unwrap_or(0) < newest {
         annotations.insert(REVISION.to_owned(), newest.to_string().into());
@@ -210,16 +239,30 @@ fn annotate(deployment: &Value, set: &mut Value, newest: i64) {
             annotations.insert(HISTORY.to_owned(), history.into());
         }
     }
+    annotations
 }
 
 /// Whether a replica set has the Deployment's template, but for the hash.
 fn same_template(deployment: &Value, set: &Value) -> bool {
-    let template = |object: &Value| {
-        let mut template = json::at(object, &["spec", "template"]).cloned().unwrap_or_default();
-        json::remove(&mut template, &["metadata", "labels", HASH]);
-        template
+    let template = |object| json::at(object, &["spec", "template"]).unwrap_or(&Value::Null);
+    same_below(template(deployment), template(set), &["metadata", "labels", HASH])
+}
+
+/// Whether two values are the same but for what is at `path`.
+fn same_below(one: &Value, two: &Value, path: &[&str]) -> bool {
+    let (Some((first, rest)), Value::Object(left), Value::Object(right)) = (path.split_first(), one, two)
+    else {
+        return one == two;
     };
-    template(deployment) == template(set)
+    let others = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key(*first));
+    let below = match (left.get(*first), right.get(*first)) {
+        _ if rest.is_empty() => true,
+        (Some(one), Some(two)) => same_below(one, two, rest),
+        (one, two) => one.is_none() && two.is_none(),
+    };
+    below
+        && others(left) == others(right)
+        && left.iter().all(|(key, value)| key == first || right.get(key) == Some(value))
 }
 
 fn template_hash(deployment: &Value) -> String {

@@ -1,10 +1,12 @@
 //! Changing the size of replica sets: one of them, all in proportion, old ones away.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{
     super::{api::ApiError, json},
-    revision::{DESIRED, MOST, Rollout, replicas_of, revision_of, size_annotations, sort_by_age},
+    revision::{DESIRED, MOST, Rollout, is_sized, replicas_of, revision_of, size_annotations, sort_by_age},
     rolling::Limits,
 };
 
@@ -14,13 +16,13 @@ impl Rollout<'_> {
     }
 
     /// Gives a replica set its size and the annotations that go with it; true if the size changed.
-    fn resize(&self, set: &mut Value, size: i64) -> Result<bool, ApiError> {
+    fn resize(&self, set: &mut Arc<Value>, size: i64) -> Result<bool, ApiError> {
         let resized = replicas_of(set) != size;
-        let mut new = set.clone();
-        json::set(&mut new, &["spec", "replicas"], size);
-        size_annotations(&mut new, self.limits());
-        if new != *set {
-            *set = self.hands.update_replica_set(&new, "")?;
+        if resized || !is_sized(set, self.limits()) {
+            let mut new = Value::clone(set);
+            json::set(&mut new, &["spec", "replicas"], size);
+            size_annotations(&mut new, self.limits());
+            *set = self.hands.update_replica_set(new, "")?;
         }
         Ok(resized)
     }
@@ -96,8 +98,9 @@ impl Rollout<'_> {
     }
 
     fn rescale_in_proportion(&mut self, limits: Limits) -> Result<(), ApiError> {
-        let mut sets: Vec<Value> = self.all().filter(|set| replicas_of(set) > 0).cloned().collect();
-        let total: i64 = sets.iter().map(replicas_of).sum();
+        let active = self.old.iter().chain(&self.new).filter(|set| replicas_of(set) > 0);
+        let mut sets: Vec<Arc<Value>> = active.cloned().collect();
+        let total: i64 = sets.iter().map(|set| replicas_of(set)).sum();
         let allowed = if limits.desired > 0 { limits.most() } else { 0 };
         let to_add = allowed - total;
         // The largest get most; of equals the newer grow first and the older shrink first.
@@ -157,7 +160,7 @@ impl Rollout<'_> {
     /// One step of a rolling update; true if a replica set was resized.
     pub(super) fn roll(&mut self) -> Result<bool, ApiError> {
         let limits = self.limits();
-        let size = self.new.as_ref().map_or(0, replicas_of);
+        let size = self.new.as_ref().map_or(0, |set| replicas_of(set));
         let total: i64 = self.all().map(replicas_of).sum();
         let goal = if size > limits.desired { limits.desired } else { limits.grow(size, total) };
         if self.resize_new(goal)? {
@@ -167,7 +170,7 @@ impl Rollout<'_> {
     }
 
     fn shrink_old(&mut self, limits: Limits, total: i64) -> Result<bool, ApiError> {
-        if self.old.iter().map(replicas_of).sum::<i64>() == 0 {
+        if self.old.iter().map(|set| replicas_of(set)).sum::<i64>() == 0 {
             return Ok(false);
         }
         let available = |set: &Value| json::int(set, &["status", "availableReplicas"]).unwrap_or(0);
@@ -224,7 +227,7 @@ impl Rollout<'_> {
     pub(super) fn clean_up(&mut self) -> Result<(), ApiError> {
         let limit = json::int(&self.deployment, &["spec", "revisionHistoryLimit"]).unwrap_or(10);
         let kept = usize::try_from(limit).unwrap_or(0);
-        let mut old: Vec<&Value> = self.old.iter().filter(|set| !super::hands::is_going(set)).collect();
+        let mut old: Vec<&Arc<Value>> = self.old.iter().filter(|set| !super::hands::is_going(set)).collect();
         old.sort_by_key(|set| revision_of(set));
         let surplus = old.len().saturating_sub(kept);
         for set in old.into_iter().take(surplus) {

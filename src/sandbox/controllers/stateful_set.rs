@@ -33,7 +33,7 @@ pub(super) fn sync(hands: &Hands, namespace: &str, name: &str) -> Outcome {
     if set.get("status") != Some(&status) {
         let mut new = Value::clone(&set);
         json::set(&mut new, &["status"], status);
-        failed |= hands.update_stateful_set_status(&new).is_err();
+        failed |= hands.update_stateful_set_status(new).is_err();
     }
     let live = |one: &Value| {
         let name = name_of(one);

@@ -20,18 +20,14 @@ impl Rollout<'_> {
             Some(condition) => conditions::set(&mut status, condition),
             None => conditions::remove(&mut status, "ReplicaFailure"),
         }
-        let mut changed = self.deployment.clone();
-        json::set(&mut changed, &["status"], status);
-        self.store(&changed)?;
+        self.store_status(status)?;
         Ok(self.next_look())
     }
 
     /// Writes the counts alone, as while scaling, paused or going.
     pub(super) fn report_counts(&mut self) -> Result<Outcome, ApiError> {
         let status = self.counted();
-        let mut changed = self.deployment.clone();
-        json::set(&mut changed, &["status"], status);
-        self.store(&changed)?;
+        self.store_status(status)?;
         Ok(Outcome::Done)
     }
 
@@ -78,10 +74,10 @@ impl Rollout<'_> {
             conditions::remove(status, "Progressing");
             return;
         };
-        let old = self.deployment.get("status").cloned().unwrap_or_default();
+        let old = self.deployment.get("status").unwrap_or(&Value::Null);
         let count = |status: &Value, name: &str| json::int(status, &[name]).unwrap_or(0);
         let settled = count(status, "replicas") == count(status, "updatedReplicas")
-            && conditions::reason(&old, "Progressing") == "NewReplicaSetAvailable";
+            && conditions::reason(old, "Progressing") == "NewReplicaSetAvailable";
         if settled {
             return;
         }
@@ -91,11 +87,11 @@ impl Rollout<'_> {
             None => format!("Deployment {:?}", json::text(&self.deployment, &["metadata", "name"])),
         };
         let outdated = |status: &Value| count(status, "replicas") - count(status, "updatedReplicas");
-        let more = |name: &str| count(status, name) > count(&old, name);
+        let more = |name: &str| count(status, name) > count(old, name);
         let progressed = more("updatedReplicas")
             || more("readyReplicas")
             || more("availableReplicas")
-            || outdated(status) < outdated(&old);
+            || outdated(status) < outdated(old);
         if self.is_complete(status) {
             let message = format!("{about} has successfully progressed.");
             conditions::set(
@@ -141,12 +137,12 @@ impl Rollout<'_> {
     }
 
     fn next_look(&self) -> Outcome {
-        let status = self.deployment.get("status").cloned().unwrap_or_default();
+        let status = self.deployment.get("status").unwrap_or(&Value::Null);
         let over = matches!(
-            conditions::reason(&status, "Progressing"),
+            conditions::reason(status, "Progressing"),
             "" | "NewReplicaSetAvailable" | "ProgressDeadlineExceeded"
         );
-        match self.deadline().and_then(|deadline| self.left(&status, deadline)) {
+        match self.deadline().and_then(|deadline| self.left(status, deadline)) {
             Some(left) if !over => Outcome::Later(left + Duration::from_millis(1)),
             _ => Outcome::Done,
         }
