@@ -230,6 +230,10 @@ impl Machine<'_> {
         match gates::traffic(&rollout.policy, evaluation.candidate) {
             Traffics::Enough => Some(best_verdict(evaluation)),
             Traffics::LowPass(verdict) => Some(verdict),
+            // Where the team goes on without what cannot be told, nobody waits for it to be told.
+            Traffics::Undecided(_) if people::on_unknown(rollout) == OnUnknown::Continue => {
+                Some(best_verdict(evaluation))
+            }
             Traffics::Undecided(_) | Traffics::LowRollback(_) => {
                 self.wake_at(self.input.now);
                 None
