@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::opened::Opened;
 use super::revision::Sealed;
 use super::routes::is_weighted;
 use super::table::{State, Table};
 use crate::model::object::ObjectKey;
-use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView, Routes};
+use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView, RevisionBody, Routes};
 use crate::model::{LABEL_ENVIRONMENT, LABEL_MANAGED_BY, LABEL_SERVICE, MANAGER};
 
 /// How long a read answers for an object that no watch of ours shows: somebody else's under a name that we want.
@@ -122,6 +123,7 @@ impl Shard {
         namespace: &str,
         known: Known<()>,
         wanted: &[ObjectKey],
+        opened: &mut Opened<RevisionBody>,
     ) -> (Observed, Vec<ObjectKey>) {
         self.objects.tidy(|key| wanted.contains(key));
         let now = Instant::now();
@@ -159,7 +161,7 @@ impl Shard {
                 .map(|(_, set)| set.clone())
                 .collect(),
             pods: self.pods.present().filter(|(at, _)| here(at)).map(|(_, pod)| pod.clone()).collect(),
-            revisions: self.revisions(namespace),
+            revisions: self.revisions(namespace, opened),
             routes: Routes::default(),
             refusals: BTreeMap::new(),
         };
@@ -167,9 +169,16 @@ impl Shard {
     }
 
     /// A revision that cannot be read is there and unknown, so that nothing overwrites it and nothing follows from it.
-    fn revisions(&self, namespace: &str) -> BTreeMap<u64, Known<crate::model::observed::RevisionBody>> {
+    fn revisions(
+        &self,
+        namespace: &str,
+        opened: &mut Opened<RevisionBody>,
+    ) -> BTreeMap<u64, Known<RevisionBody>> {
         let here = self.revisions.present().filter(|((at, _), _)| at == namespace);
-        here.map(|((_, rollout), sealed)| (*rollout, sealed.open().map_or(Known::Unknown, Known::Present)))
-            .collect()
+        let mut open = |sealed: &Sealed| {
+            let body = opened.get(&sealed.uid, &sealed.resource_version, || sealed.open());
+            body.map_or(Known::Unknown, Known::Present)
+        };
+        here.map(|((_, rollout), sealed)| (*rollout, open(sealed))).collect()
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::opened::Opened;
 use super::revision::{RevisionError, Sealed};
 use super::routes::{RouteBook, is_autoscaler};
 use super::shard::{ObjectRow, ReleaseSeen, Shard};
@@ -16,7 +17,7 @@ use super::table::{News, State, Table};
 use super::watched::{Health, Watched, Watches};
 use crate::model::name::{Namespace, ReleaseKey};
 use crate::model::object::ObjectKey;
-use crate::model::observed::{Known, Live, Observed};
+use crate::model::observed::{Known, Live, Observed, RevisionBody};
 
 /// Called with every release of which something changed that a pass could see. It must not block; it may be called often. The echo of
 /// our own write calls it only where the watch was faster than the response, hence while the pass that wrote is still running.
@@ -34,6 +35,7 @@ pub struct View {
     routes: Mutex<RouteBook>,
     /// Whether each namespace is being deleted.
     namespaces: Mutex<Table<String, bool>>,
+    opened: Mutex<Opened<RevisionBody>>,
     watches: Watches,
     wake: Wake,
 }
@@ -51,6 +53,7 @@ impl View {
             homes: Mutex::default(),
             routes: Mutex::default(),
             namespaces: Mutex::default(),
+            opened: Mutex::default(),
             watches: Watches::new(),
             wake,
         }
@@ -218,7 +221,8 @@ impl View {
         let shard = self.shard(release);
         let mut shard = lock(&shard);
         shard.namespace = Some(namespace.to_string());
-        let (mut observed, mut missing) = shard.observed(namespace.as_str(), known, wanted);
+        let (mut observed, mut missing) =
+            shard.observed(namespace.as_str(), known, wanted, &mut lock(&self.opened));
         let (routes, unread) = self.routes().observed(namespace.as_str(), release.service.as_str(), wanted);
         // Those of ours are in the inventory as well.
         let own = routes.objects.iter().filter(|(key, _)| is_autoscaler(key) && wanted.contains(key));
