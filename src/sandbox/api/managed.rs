@@ -90,7 +90,8 @@ pub(crate) fn updated(kind: &KindSpec, live: &Value, new: &mut Value, by: &Manag
     let removed = found.removed.recursive_difference(&ignored);
     let changed = found.modified.union(&found.added).recursive_difference(&ignored);
     for entry in &mut entries {
-        entry.fields = entry.fields.difference(&changed).difference(&removed);
+        entry.fields.subtract(&changed);
+        entry.fields.subtract(&removed);
     }
     let taken = changed.difference(&never_owned());
     if !taken.is_empty() {
@@ -203,7 +204,8 @@ fn take_over(
         return Err(conflict_error(conflicts));
     }
     for entry in entries {
-        entry.fields = entry.fields.difference(&changed).difference(&removed);
+        entry.fields.subtract(&changed);
+        entry.fields.subtract(&removed);
     }
     Ok(())
 }
