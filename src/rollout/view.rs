@@ -171,12 +171,15 @@ fn workload(kind: WorkloadKind, live: &Live, observed: &Observed) -> Workload {
     let templates = Templates::of(kind, live, observed);
     let generation = number(object, "/metadata/generation");
     let seen = number(object, "/status/observedGeneration");
+    // `Recreate` makes the new ReplicaSet once no old pod is left. Until then the newest one, and every pod, is of the old template.
+    let recreates = object.pointer("/spec/strategy/type").and_then(Value::as_str) == Some("Recreate");
+    let none_updated = recreates && number(object, "/status/updatedReplicas").unwrap_or(0) == 0;
     let (mut current, mut former, mut leaving) = (Vec::new(), Vec::new(), 0);
     for pod in &observed.pods {
         let Some(newest) = templates.is_newest(pod).filter(|_| !pod.ended) else { continue };
         if pod.deleting {
             leaving += 1;
-        } else if newest {
+        } else if newest && !none_updated {
             current.push(pod.clone());
         } else {
             former.push(pod.clone());
@@ -225,4 +228,78 @@ fn condition_message(object: &Value, kind: &str) -> Option<String> {
         let message = condition.get("message").and_then(Value::as_str).unwrap_or("no message");
         (is("type", kind) && is("status", "True")).then(|| message.chars().take(300).collect())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::observed::Routes;
+
+    fn pod(owner: &str) -> PodView {
+        PodView {
+            name: "web-1".to_owned(),
+            uid: "p".to_owned(),
+            owner: owner.to_owned(),
+            track: "stable".to_owned(),
+            ip: None,
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            ready_since: None,
+            started: true,
+            restarts: 5,
+            waiting: None,
+            terminated: None,
+            unschedulable: None,
+            disrupted: None,
+            ended: false,
+            deleting: false,
+            image_id: None,
+            revision: String::new(),
+        }
+    }
+
+    /// Pods of the newest template and of earlier ones, of a Deployment with this strategy and so many updated pods.
+    fn told_apart(strategy: &str, updated: u32) -> (usize, usize) {
+        let object = json!({
+            "metadata": {"generation": 2, "annotations": {"deployment.kubernetes.io/revision": "1"}},
+            "spec": {"strategy": {"type": strategy}},
+            "status": {"observedGeneration": 2, "updatedReplicas": updated},
+        });
+        let live = Live {
+            uid: "d".to_owned(),
+            resource_version: "1".to_owned(),
+            managed: true,
+            scaled: true,
+            object: Arc::new(object),
+        };
+        let set = ReplicaSetView {
+            uid: "s".to_owned(),
+            owner: "d".to_owned(),
+            name: "web-1".to_owned(),
+            revision: 1,
+            replicas: 1,
+        };
+        let observed = Observed {
+            namespace: Known::Present(()),
+            objects: BTreeMap::new(),
+            replica_sets: vec![set],
+            pods: vec![pod("s")],
+            revisions: BTreeMap::new(),
+            routes: Routes::default(),
+            refusals: BTreeMap::new(),
+        };
+        let workload = workload(WorkloadKind::Deployment, &live, &observed);
+        (workload.current.len(), workload.former.len())
+    }
+
+    #[test]
+    fn before_recreate_has_made_a_new_pod_all_are_old() {
+        assert_eq!(told_apart("Recreate", 0), (0, 1));
+        assert_eq!(told_apart("Recreate", 1), (1, 0));
+        assert_eq!(told_apart("RollingUpdate", 0), (1, 0));
+    }
 }
