@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::output::{Tone, paint};
 use super::{CliError, Exit, Output};
-use crate::simulation::{self, Asked, Failure, Summary};
+use crate::simulation::{self, Asked, Failure, Ran, Summary};
 
 /// Progress is said this often.
 const TELL: u64 = 1_000;
@@ -51,12 +51,12 @@ struct Report<'a> {
 /// Plays them. Good: every property held; Bad: one did not.
 pub fn run(args: &SimulateArgs, output: &Output) -> Result<Exit, CliError> {
     let begun = Instant::now();
-    let (summary, failure) = if let Some(seed) = args.seed {
-        let (summary, lines, failure) = simulation::one(seed).map_err(CliError::Simulation)?;
+    let Ran { summary, failure, took } = if let Some(seed) = args.seed {
+        let (ran, lines) = simulation::one(seed).map_err(CliError::Simulation)?;
         if args.trace {
             println!("{}", lines.join("\n"));
         }
-        (summary, failure)
+        ran
     } else {
         let threads = args.threads.or(available_parallelism().ok().map(usize::from)).unwrap_or(1);
         let seeds = args.from..args.from.saturating_add(args.seeds);
@@ -67,7 +67,6 @@ pub fn run(args: &SimulateArgs, output: &Output) -> Result<Exit, CliError> {
         };
         simulation::run(&Asked { seeds, threads }, told).map_err(CliError::Simulation)?
     };
-    let took = begun.elapsed();
     let report = Report {
         ok: failure.is_none(),
         rollouts: summary.rollouts(),

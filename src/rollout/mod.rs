@@ -26,7 +26,7 @@ pub mod gates;
 mod group;
 pub mod hold;
 mod input;
-mod machine;
+pub(crate) mod machine;
 mod objects;
 pub mod order;
 pub mod people;

@@ -14,7 +14,6 @@ use futures::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -23,6 +22,7 @@ use super::broker::Broker;
 use super::check::{Checker, Violation};
 use super::daemon::{Daemon, Done, Ground};
 use super::deeds::Deed;
+use super::gateway::Gateway;
 use super::heads::{SOURCE, Shape, Workshop};
 use super::images::Images;
 use super::node::Node;
@@ -34,9 +34,9 @@ use crate::clock::Clock;
 use crate::cluster::crd;
 use crate::model::desired::{Desired, HeadUpdate};
 use crate::model::name::{ReleaseKey, SourceName};
-use crate::sandbox::api::{ApiOptions, LabelSelector};
+use crate::sandbox::api::ApiOptions;
 use crate::sandbox::controllers::Manager;
-use crate::sandbox::{ApiServer, KindSpec, json as read};
+use crate::sandbox::{ApiServer, KindSpec};
 
 /// When every simulation begins.
 const START: &str = "2026-01-01T00:00:00Z";
@@ -59,6 +59,7 @@ pub(super) struct Bed {
     /// The controllers do nothing until then.
     pub(super) lag: Option<Instant>,
     pub(super) node: Node,
+    pub(super) gateway: Gateway,
     pub(super) street: Arc<Street>,
     pub(super) images: Arc<Images>,
     pub(super) orders: Arc<Orders>,
@@ -87,7 +88,7 @@ pub(super) struct Bed {
     pub(super) random: StdRng,
     pub(super) begun: Instant,
     seed: u64,
-    bell: Arc<Notify>,
+    pub(super) bell: Arc<Notify>,
     changes: watch::Receiver<u64>,
     passes: FuturesUnordered<BoxFuture<'static, Done>>,
     /// How long the next dead daemon is away.
@@ -116,6 +117,7 @@ impl Bed {
         let images = Arc::new(Images::default());
         let street = Street::new(seed ^ 0x51ee7, f64::from(plan.rate));
         let node = Node::new(&server, images.resolver(), Arc::clone(&street), seed);
+        let gateway = Gateway::new(&server, Arc::clone(&street), plan.shape.route);
         let changes = server.core().store().subscribe();
         let orders = Orders::on(&server, seed ^ 0x0_4de4);
         let release = format!("{SERVICE}.production");
@@ -123,12 +125,13 @@ impl Bed {
         let source = SOURCE.parse().map_err(SimulationError::part("naming the source"))?;
         let mut bed = Self {
             workshop: Arc::clone(workshop),
-            checker: Checker::new(&release),
+            checker: Checker::new(&release, plan.shape.route),
             release,
             source,
             controllers: Manager::new(&server, 1.0),
             lag: None,
             node,
+            gateway,
             street,
             images,
             orders,
@@ -169,7 +172,7 @@ impl Bed {
     /// Commits bring this declaration from now on.
     pub(super) fn follow(&mut self, desired: &Desired) {
         self.release = desired.release.clone();
-        self.checker = Checker::new(&self.release);
+        self.checker = Checker::new(&self.release, None);
         self.checker.begins_at(self.server.version());
         for daemon in &self.daemons {
             self.checker.began(daemon.number, self.begun.elapsed());
@@ -257,7 +260,11 @@ impl Bed {
         let script = self.script.keys().next().map(|(at, _)| *at);
         let controllers = self.lag.or_else(|| self.controllers.next());
         let daemons = self.daemons.iter().filter_map(Daemon::next);
-        [script, controllers, self.node.next(), self.broker.next()].into_iter().flatten().chain(daemons).min()
+        [script, controllers, self.node.next(), self.gateway.next(), self.broker.next()]
+            .into_iter()
+            .flatten()
+            .chain(daemons)
+            .min()
     }
 
     /// Does everything that is due now.
@@ -294,68 +301,13 @@ impl Bed {
         loop {
             let before = self.server.version();
             self.node.settle();
+            self.gateway.settle();
             if self.lag.is_none() {
                 self.controllers.settle();
             }
             if self.server.version() == before {
                 return;
             }
-        }
-    }
-
-    /// Shows the checker and the street what changed.
-    fn observe(&mut self) {
-        let time = self.begun.elapsed();
-        let requests = self.server.take_requests();
-        if requests.is_empty() {
-            return;
-        }
-        let core = Arc::clone(self.server.core());
-        let changes = self.checker.take(&core, &requests);
-        let mut services = false;
-        for change in &changes {
-            services |= change.change.place.1 == "services";
-            self.trace.write(time, change);
-            let capacity = change.number.and_then(|number| {
-                let daemon = self.daemons.iter().find(|daemon| daemon.number == number)?;
-                let best = daemon.capacity.get(&self.release).copied().unwrap_or_default();
-                let now = daemon.feed.ready(&self.release);
-                Some((best.0.max(now.0), best.1.max(now.1)))
-            });
-            self.checker.saw(time, change, capacity);
-        }
-        if services {
-            let store = core.store();
-            let Some(kind) = store.kind("", "v1", "services") else { return };
-            let all = store.list(&kind, "").map(|service| {
-                let labels = serde_json::json!({"matchLabels": read::at(service, &["spec", "selector"])});
-                let namespace = read::text(service, &["metadata", "namespace"]).to_owned();
-                (namespace, LabelSelector::from_object(&labels))
-            });
-            let all = all.collect();
-            drop(store);
-            self.street.set_services(all);
-        }
-    }
-
-    /// Brings offers to the broker and acknowledgements back.
-    fn deliver(&mut self) {
-        let time = self.begun.elapsed();
-        for daemon in &mut self.daemons {
-            while let Ok(outgoing) = daemon.outgoing.try_recv() {
-                self.broker.take(daemon.number, outgoing, &mut self.random);
-            }
-            while let Ok((_, event)) = daemon.events.try_recv() {
-                self.trace.event(time, &event);
-            }
-        }
-        for (number, acked) in self.broker.arrived() {
-            let Some(daemon) = self.daemons.iter().find(|daemon| daemon.number == number) else { continue };
-            let (driver, bell) = (Arc::clone(&daemon.driver), Arc::clone(&self.bell));
-            tokio::spawn(async move {
-                driver.acknowledged(acked).await;
-                bell.notify_one();
-            });
         }
     }
 
@@ -387,14 +339,5 @@ impl Bed {
             let away = self.away;
             self.plan(Instant::now() + away, Deed::Start);
         }
-    }
-
-    /// Every object, in an order.
-    pub(super) fn objects(&self) -> Vec<Arc<Value>> {
-        let mut all = self.server.dump();
-        all.sort_by_key(|object| {
-            (read::text(object, &["kind"]).to_owned(), read::text(object, &["metadata", "name"]).to_owned())
-        });
-        all
     }
 }

@@ -10,12 +10,15 @@ use tokio::time::Instant;
 use super::SimulationError;
 use super::bed::{Bed, NAMESPACE, SERVICE};
 use super::feed::Weather;
+use super::gateway::EDGE;
 use super::plan::{Action, Edit, Harm};
 use super::street::Haze;
 use crate::cluster::watched::Watched;
 use crate::model::command::{Command, Verb as Asked};
+use crate::rollout::people;
 use crate::sandbox::Verb;
 use crate::sandbox::api::Request;
+use crate::sandbox::json as read;
 
 /// A declaration that is none.
 const BROKEN: &str = "service: {name: web, team: shop}\nworkload: {prot: 1}\n";
@@ -90,7 +93,7 @@ impl Bed {
                 self.heads = self.workshop.head(BROKEN, self.commits, self.server.clock().now());
                 self.seen();
             }
-            Action::Command(verb) => self.command(verb),
+            Action::Command(verb, full) => self.command(verb, full, "ann"),
             Action::Suspend(on) => self.patch_release(&json!({"spec": {"suspend": on}})),
             Action::Edit(edit) => self.edit(edit),
             Action::Harm(harm, nth) => self.harm(harm, nth),
@@ -200,12 +203,33 @@ impl Bed {
         }
     }
 
-    fn command(&mut self, verb: Asked) {
+    /// A person gives a command; an approval is of the rollout that runs now.
+    fn command(&mut self, verb: Asked, full: bool, who: &str) {
         self.commands += 1;
         let at = self.server.clock().now();
-        let command = Command::new(verb, "ann", "", at);
-        let id = format!("c{}", self.commands);
+        let running = self.checker.record.as_ref().and_then(|record| record.rollout.as_ref());
+        let rollout = running.map(|rollout| rollout.number).filter(|_| verb == Asked::Approve);
+        let command = Command { rollout, full, ..Command::new(verb, who, "", at) };
+        let id = format!("c{:02}", self.commands);
         self.patch_release(&json!({"spec": {"commands": {id: command}}}));
+    }
+
+    /// Somebody looks at what waits for people, and lets it go on.
+    pub(super) fn attend(&mut self) {
+        let Some(rollout) = self.checker.record.as_ref().and_then(|record| record.rollout.as_ref()) else {
+            return;
+        };
+        let wait = people::wait(rollout);
+        let approvals = people::missing(rollout, wait.approve.as_ref()).is_some();
+        if rollout.people.paused.is_some() {
+            self.command(Asked::Resume, false, "ann");
+        } else if approvals {
+            for who in ["ann", "ben"] {
+                self.command(Asked::Approve, false, who);
+            }
+        } else if wait.manual {
+            self.command(Asked::Promote, false, "ann");
+        }
     }
 
     fn weather(&mut self, kind: u32, weather: Weather, seconds: u32) {
@@ -245,10 +269,24 @@ impl Bed {
                     &json!({"spec": {"selector": {"stranger": "was-here"}}}),
                 );
             }
+            Edit::Weight(weight) => self.edit_route(|route| weigh(route, weight)),
+            Edit::Header => self.edit_route(|route| {
+                read::set(route, &["metadata", "annotations", "team"], "was here");
+            }),
             Edit::DeleteCanary => {
                 self.request(("apps", "deployments"), Verb::Delete, STRANGER, &canary, Value::Null);
             }
         }
+    }
+
+    fn edit_route(&self, edit: impl Fn(&mut Value)) {
+        let Some(way) = self.shape.route else { return };
+        let core = Arc::clone(self.server.core());
+        let kind = core.store().kind(way.kind().0, "v1", way.kind().1);
+        let live = kind.and_then(|kind| core.store().get(&kind, NAMESPACE, EDGE));
+        let Some(mut new) = live.map(|live| Value::clone(&live)) else { return };
+        edit(&mut new);
+        self.request(way.kind(), Verb::Update, STRANGER, EDGE, new);
     }
 
     fn patch(&self, kind: (&str, &str), name: &str, patch: &Value) {
@@ -268,5 +306,19 @@ impl Bed {
         let request = Request::internal(kind, verb, (NAMESPACE, name), (who, body));
         // What is not there cannot be edited.
         let _ = core.perform(&request);
+    }
+}
+
+/// Gives the candidate's backends another weight, where there are some.
+fn weigh(route: &mut Value, weight: u32) {
+    for (rules, backends) in [("rules", "backendRefs"), ("http", "route")] {
+        let rules = route.pointer_mut(&format!("/spec/{rules}")).and_then(Value::as_array_mut);
+        let lists = rules.into_iter().flatten().filter_map(|rule| rule.get_mut(backends)?.as_array_mut());
+        for one in lists.flatten() {
+            let name = read::text(one, &["name"]).to_owned() + read::text(one, &["destination", "subset"]);
+            if name == "canary" || name.ends_with("-canary") {
+                read::set(one, &["weight"], weight);
+            }
+        }
     }
 }

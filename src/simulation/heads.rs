@@ -16,6 +16,7 @@ use crate::source::{Compose, RenderRequest};
 use crate::telemetry::metrics::Metrics;
 
 use super::SimulationError;
+use super::gateway::Way;
 
 /// The environment of a simulation.
 pub(super) const ENVIRONMENT: &str = "production";
@@ -130,11 +131,27 @@ impl Workshop {
     }
 }
 
+/// What a step of a canary waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Asks {
+    /// `pause: manual`.
+    #[default]
+    Promote,
+    /// `approve` of two people.
+    Approve,
+}
+
 /// What a simulated team writes once and for all. Times are seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shape {
-    /// Weight and pause of each step; none: rolling.
+    /// `strategy`, as it is written.
+    pub(super) strategy: &'static str,
+    /// Weight and pause of each step of a canary.
     pub(super) steps: Vec<(u8, u32)>,
+    /// Which of them waits for a person, and for what.
+    pub(super) asks: Option<(usize, Asks)>,
+    /// What the team's own route to the service is, where it has one.
+    pub(super) route: Option<Way>,
     pub(super) progress_deadline: u32,
     pub(super) unknown_timeout: u32,
     pub(super) window: u32,
@@ -150,13 +167,16 @@ impl Shape {
     /// A canary of three steps, as most write it.
     #[cfg(test)]
     pub(super) fn canary() -> Self {
-        Self { steps: vec![(10, 20), (50, 20), (100, 20)], ..Self::plain() }
+        Self { strategy: "canary", steps: vec![(10, 20), (50, 20), (100, 20)], ..Self::plain() }
     }
 
     /// One rolling deploy, as most write it.
     pub(super) fn plain() -> Self {
         Self {
+            strategy: "rolling",
             steps: Vec::new(),
+            asks: None,
+            route: None,
             progress_deadline: 120,
             unknown_timeout: 300,
             window: 20,
@@ -182,15 +202,11 @@ deploy:
             self.progress_deadline, self.max_unavailable
         );
         // Writing to a string does not fail.
-        if self.steps.is_empty() {
-            let _ = writeln!(text, "  strategy: rolling");
-        } else {
-            let steps: Vec<String> = self
-                .steps
-                .iter()
-                .map(|(weight, pause)| format!("{{weight: {weight}, pause: {pause}s}}"))
-                .collect();
-            let _ = writeln!(text, "  strategy: canary\n  canary: [{}]", steps.join(", "));
+        let _ = writeln!(text, "  strategy: {}", self.strategy);
+        if !self.steps.is_empty() {
+            let steps: Vec<String> =
+                self.steps.iter().enumerate().map(|(at, step)| self.step(at, *step)).collect();
+            let _ = writeln!(text, "  canary: [{}]", steps.join(", "));
         }
         let check = if self.http { "path: /healthz" } else { "type: tcp" };
         let _ = writeln!(text, "  healthcheck: {{{check}, interval: {}s, timeout: 1s}}", self.interval);
@@ -201,6 +217,16 @@ deploy:
         );
         text
     }
+
+    fn step(&self, at: usize, (weight, pause): (u8, u32)) -> String {
+        match self.asks.filter(|(step, _)| *step == at) {
+            Some((_, Asks::Promote)) => format!("{{weight: {weight}, pause: manual}}"),
+            Some((_, Asks::Approve)) => {
+                format!("{{weight: {weight}, pause: {pause}s, approve: {{count: 2, timeout: 10m}}}}")
+            }
+            None => format!("{{weight: {weight}, pause: {pause}s}}"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +236,8 @@ mod tests {
     #[test]
     fn the_texts_are_right_and_another_tag_is_another_version() {
         let workshop = Workshop::new(ENVIRONMENT).unwrap();
-        for shape in [Shape::canary(), Shape::plain()] {
+        let asks = Some((1, Asks::Approve));
+        for shape in [Shape::canary(), Shape::plain(), Shape { asks, ..Shape::canary() }] {
             let [one, two, more] = [("v1", 3), ("v2", 3), ("v1", 5)]
                 .map(|(tag, pods)| workshop.desired(&shape.text("web", tag, pods)).remove(0).unwrap());
             assert_ne!(one.identity, two.identity);

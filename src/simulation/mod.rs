@@ -20,6 +20,7 @@ mod check;
 mod daemon;
 mod deeds;
 mod feed;
+mod gateway;
 mod heads;
 mod images;
 mod node;
@@ -29,6 +30,8 @@ mod play;
 mod pod;
 mod rehearse;
 mod run;
+mod see;
+mod shrink;
 mod street;
 mod trace;
 mod wire;
@@ -40,7 +43,7 @@ mod tests;
 
 pub use check::Violation;
 pub use rehearse::{Conduct, RATE, Rehearsed, rehearse};
-pub use run::{Asked, Failure, Summary, one, run};
+pub use run::{Asked, Failure, Ran, Summary, one, run};
 pub use trace::Announced;
 
 /// Why a simulation could not be played at all.

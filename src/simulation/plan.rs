@@ -1,12 +1,14 @@
 //! What happens in a simulation: commits, commands and faults at their times, all drawn from one seed.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::feed::Weather;
-use super::heads::Shape;
+use super::gateway::Way;
+use super::heads::{Asks, Shape};
 use super::orders::{Cut, Storm};
 use super::street::Haze;
 use crate::model::command::Verb;
@@ -20,8 +22,8 @@ pub(super) enum Action {
     Scale { replicas: u32 },
     /// A commit whose declaration is none.
     Broken,
-    /// A person gives a command.
-    Command(Verb),
+    /// A person gives a command; `promote` with `--full` where that is said.
+    Command(Verb, bool),
     /// A person suspends the release, or resumes it.
     Suspend(bool),
     /// Somebody else edits what is ours.
@@ -69,6 +71,10 @@ pub(super) enum Edit {
     Service,
     /// The candidate's Deployment is deleted.
     DeleteCanary,
+    /// The candidate's weight in the team's route, while it is split.
+    Weight(u32),
+    /// A header that the team's route sets from now on.
+    Header,
 }
 
 /// What happens to a pod.
@@ -87,7 +93,7 @@ impl Action {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Commit { .. } | Self::Scale { .. } | Self::Broken => "commit",
-            Self::Command(_) => "command",
+            Self::Command(..) => "command",
             Self::Suspend(_) => "suspend",
             Self::Edit(_) => "foreign edit",
             Self::Harm(..) => "pod harmed",
@@ -162,7 +168,7 @@ impl Plan {
             let action = trouble(&mut dice);
             plan = plan.then(at, action);
         }
-        for _ in 0..dice.random_range(0..3_u32) {
+        for _ in 0..dice.random_range(0..4_u32) {
             let at = dice.random_range(10..long);
             let action = wish(&mut dice);
             plan = plan.then(at, action);
@@ -172,13 +178,10 @@ impl Plan {
         plan
     }
 
-    /// The same without the action at `index`.
-    pub(super) fn without(&self, index: usize) -> Self {
-        let mut plan = self.clone();
-        if index < plan.actions.len() {
-            plan.actions.remove(index);
-        }
-        plan
+    /// The same without these actions.
+    pub(super) fn without(&self, gone: Range<usize>) -> Self {
+        let actions = self.actions.iter().enumerate().filter(|(at, _)| !gone.contains(at));
+        Self { actions: actions.map(|(_, action)| action.clone()).collect(), ..self.clone() }
     }
 }
 
@@ -189,14 +192,23 @@ fn pick<T: Copy + Default>(dice: &mut StdRng, from: &[T]) -> T {
 
 fn shape(dice: &mut StdRng) -> Shape {
     let pause = dice.random_range(0..4_u32) * 8;
-    let steps = match dice.random_range(0..4) {
-        0 => Vec::new(),
-        1 => vec![(50, pause), (100, 10)],
-        2 => vec![(10, pause), (50, pause), (100, 10)],
-        _ => vec![(20, pause), (60, 0), (100, pause)],
+    let (strategy, steps) = match dice.random_range(0..10) {
+        0 => ("rolling", Vec::new()),
+        1 => ("recreate", Vec::new()),
+        2 | 3 => ("blue_green", Vec::new()),
+        4 => ("canary", vec![(50, pause), (100, 10)]),
+        5..=7 => ("canary", vec![(10, pause), (50, pause), (100, 10)]),
+        _ => ("canary", vec![(20, pause), (60, 0), (100, pause)]),
     };
+    let asking = steps.len() > 1 && dice.random_bool(0.25);
+    let asks =
+        asking.then(|| (dice.random_range(0..steps.len() - 1), pick(dice, &[Asks::Promote, Asks::Approve])));
+    let route = pick(dice, &[None, None, Some(Way::HttpRoute), Some(Way::VirtualService)]);
     Shape {
+        strategy,
         steps,
+        asks,
+        route,
         progress_deadline: pick(dice, &[30, 60]),
         unknown_timeout: pick(dice, &[30, 90]),
         window: pick(dice, &[10, 30]),
@@ -238,9 +250,15 @@ fn commit(dice: &mut StdRng, number: u32, tags: &mut Vec<String>) -> Action {
 }
 
 fn wish(dice: &mut StdRng) -> Action {
-    match dice.random_range(0..4) {
-        0 | 1 => Action::Command(Verb::Abort),
-        2 => Action::Command(Verb::Retry),
+    match dice.random_range(0..12) {
+        0..=2 => Action::Command(Verb::Abort, false),
+        3 => Action::Command(Verb::Retry, false),
+        4 => Action::Command(Verb::Promote, false),
+        5 => Action::Command(Verb::Promote, true),
+        6 | 7 => Action::Command(Verb::Pause, false),
+        8 => Action::Command(Verb::Resume, false),
+        9 => Action::Command(Verb::Undo, false),
+        10 => Action::Command(Verb::Approve, false),
         _ => Action::Suspend(dice.random_bool(0.6)),
     }
 }
@@ -265,12 +283,14 @@ fn trouble(dice: &mut StdRng) -> Action {
             let weather = weathers.get(dice.random_range(0..3_usize)).copied().unwrap_or(Weather::Stale);
             Action::Watch { kind: dice.random_range(0..8), weather, seconds }
         }
-        11 => Action::Edit(match dice.random_range(0..5) {
+        11 => Action::Edit(match dice.random_range(0..8) {
             0 => Edit::ScaleStable(dice.random_range(0..8)),
             1 => Edit::ScaleCanary(dice.random_range(0..8)),
             2 => Edit::Template,
             3 => Edit::Service,
-            _ => Edit::DeleteCanary,
+            4 => Edit::DeleteCanary,
+            5 => Edit::Header,
+            _ => Edit::Weight(dice.random_range(0..101)),
         }),
         12 | 13 => {
             let harms = [Harm::Kill, Harm::Evict, Harm::PutOut];

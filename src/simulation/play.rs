@@ -16,7 +16,7 @@ use super::plan::{Action, Plan};
 use super::trace::{Announced, Trace};
 
 /// After so long without faults every deadline has passed.
-const CALM: Duration = Duration::from_mins(27);
+const CALM: Duration = Duration::from_mins(40);
 /// Looked at this often whether it is at rest before.
 const LOOK: Duration = Duration::from_secs(20);
 /// So long a good version may take to be stable, whatever runs.
@@ -91,6 +91,7 @@ async fn rest(bed: &mut Bed, longest: Duration) -> Result<(), SimulationError> {
     let end = Instant::now() + longest;
     while Instant::now() < end && !bed.checker.broken() {
         bed.run(Instant::now() + LOOK).await?;
+        bed.attend();
         let Some(record) = &bed.checker.record else { continue };
         let stable = record.stable.as_ref().map(|stable| &stable.version.identity);
         let reached = record.head.as_ref().map(|head| &head.identity) == stable;

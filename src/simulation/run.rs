@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::SimulationError;
 use super::check::Violation;
 use super::heads::{ENVIRONMENT, Workshop};
 use super::plan::Plan;
 use super::play::{Played, play};
+use super::shrink::shrunk;
 
 /// Which seeds, and how.
 #[derive(Debug, Clone)]
@@ -52,6 +55,8 @@ pub struct Failure {
     pub violations: Vec<Violation>,
     /// What happens in it, one line each.
     pub plan: Vec<String>,
+    /// Plans that were played to find it.
+    pub attempts: u32,
     /// Everything that happened, line by line.
     pub lines: Vec<String>,
 }
@@ -89,16 +94,25 @@ impl fmt::Display for Failure {
         for Violation { property, at, what } in &self.violations {
             writeln!(f, "seed {} breaks {property} at {:.3} s: {what}", self.seed, at.as_secs_f64())?;
         }
-        writeln!(f, "the shortest plan that was found to break it:")?;
+        writeln!(f, "the shortest plan that was found to break it, after {} attempts:", self.attempts)?;
         self.plan.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
 
+/// What came of the seeds that were asked for.
+#[derive(Debug, Clone)]
+pub struct Ran {
+    /// What they came to.
+    pub summary: Summary,
+    /// The lowest of them that breaks a property, shrunk.
+    pub failure: Option<Failure>,
+    /// How long playing them took, without what shrinking took.
+    pub took: Duration,
+}
+
 /// Plays seeds until all are played or one breaks a property. `progress` is called after each with how many there were.
-pub fn run(
-    asked: &Asked,
-    progress: impl Fn(u64) + Sync,
-) -> Result<(Summary, Option<Failure>), SimulationError> {
+pub fn run(asked: &Asked, progress: impl Fn(u64) + Sync) -> Result<Ran, SimulationError> {
+    let begun = Instant::now();
     let next = AtomicU64::new(asked.seeds.start);
     let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
     let all: Mutex<(Summary, Option<u64>, Option<SimulationError>)> = Mutex::default();
@@ -136,22 +150,29 @@ pub fn run(
     if let Some(error) = error {
         return Err(error);
     }
-    let failure = broken.map(shrunk).transpose()?.flatten();
-    Ok((summary, failure))
+    let took = begun.elapsed();
+    let failure = broken.map(of_seed).transpose()?.flatten();
+    Ok(Ran { summary, failure, took })
+}
+
+fn of_seed(seed: u64) -> Result<Option<Failure>, SimulationError> {
+    shrunk(&Workshop::new(ENVIRONMENT)?, Plan::of(seed))
 }
 
 /// Plays one seed and keeps every line.
-pub fn one(seed: u64) -> Result<(Summary, Vec<String>, Option<Failure>), SimulationError> {
+pub fn one(seed: u64) -> Result<(Ran, Vec<String>), SimulationError> {
+    let begun = Instant::now();
     let plan = Plan::of(seed);
     let played = safely(&Workshop::new(ENVIRONMENT)?, &plan, true)?;
     let mut summary = Summary::default();
     summary.add(&plan, &played);
-    let failure = if played.violations.is_empty() { None } else { shrunk(seed)? };
-    Ok((summary, played.lines, failure))
+    let took = begun.elapsed();
+    let failure = if played.violations.is_empty() { None } else { of_seed(seed)? };
+    Ok((Ran { summary, failure, took }, played.lines))
 }
 
 /// As [`play`], where a panic is a property that does not hold. On a thread of its own: the caller may be within a runtime.
-fn safely(workshop: &Arc<Workshop>, plan: &Plan, keep: bool) -> Result<Played, SimulationError> {
+pub(super) fn safely(workshop: &Arc<Workshop>, plan: &Plan, keep: bool) -> Result<Played, SimulationError> {
     let played = std::thread::scope(|scope| scope.spawn(|| play(workshop, plan, keep)).join());
     played.unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().cloned();
@@ -160,31 +181,4 @@ fn safely(workshop: &Arc<Workshop>, plan: &Plan, keep: bool) -> Result<Played, S
         let violation = Violation { property: "panic", at: Duration::ZERO, what };
         Ok(Played { violations: vec![violation], ..Played::default() })
     })
-}
-
-/// Leaves out whatever the broken property does not need.
-fn shrunk(seed: u64) -> Result<Option<Failure>, SimulationError> {
-    let workshop = Workshop::new(ENVIRONMENT)?;
-    let mut plan = Plan::of(seed);
-    let property = safely(&workshop, &plan, false)?.violations.first().map(|violation| violation.property);
-    let Some(property) = property else { return Ok(None) };
-    let still = |plan: &Plan| -> Result<bool, SimulationError> {
-        let found = safely(&workshop, plan, false)?.violations;
-        Ok(found.first().is_some_and(|violation| violation.property == property))
-    };
-    let mut index = plan.actions.len();
-    while index > 1 {
-        index -= 1;
-        let less = plan.without(index);
-        if still(&less)? {
-            plan = less;
-        }
-    }
-    let played = safely(&workshop, &plan, true)?;
-    let mut lines: Vec<String> = vec![format!(
-        "{:?}, {} pods, {} requests/s, calm at {:?}",
-        plan.shape, plan.replicas, plan.rate, plan.calm
-    )];
-    lines.extend(plan.actions.iter().map(|(at, action)| format!("{:>6} s  {action:?}", at.as_secs())));
-    Ok(Some(Failure { seed, violations: played.violations, plan: lines, lines: played.lines }))
 }

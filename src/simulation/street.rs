@@ -15,7 +15,10 @@ use tokio::time::Instant;
 
 use super::wire::Wire;
 use crate::evidence::dial::{Connect, Stream};
+use crate::model::LABEL_TRACK;
+use crate::model::traffic::CANARY;
 use crate::sandbox::api::LabelSelector;
+use crate::sandbox::json as read;
 use crate::sandbox::node::app::{App, Reaction};
 
 /// Load that nobody looks at is not sent: only so much of the past is made up for.
@@ -52,6 +55,8 @@ pub(super) struct Street(Mutex<State>);
 struct State {
     programs: BTreeMap<Ipv4Addr, Program>,
     services: Vec<(String, LabelSelector)>,
+    /// What the team's route gives the candidate, in per cent, while it tells the tracks apart.
+    share: Option<u8>,
     haze: Haze,
     /// Requests a second for each Service.
     rate: f64,
@@ -67,6 +72,7 @@ impl Street {
         let state = State {
             programs: BTreeMap::new(),
             services: Vec::new(),
+            share: None,
             haze: Haze::Clear,
             rate,
             rest: 0.0,
@@ -99,6 +105,13 @@ impl Street {
         let mut state = self.state();
         state.send();
         state.services = services;
+    }
+
+    /// Takes over what the team's route says.
+    pub(super) fn set_share(&self, share: Option<u8>) {
+        let mut state = self.state();
+        state.send();
+        state.share = share;
     }
 
     pub(super) fn set_haze(&self, haze: Haze) {
@@ -178,20 +191,39 @@ impl State {
                 .programs
                 .values()
                 .filter(|one| one.serves && one.namespace == *namespace && selector.matches(&one.object));
-            let apps: Vec<&Arc<App>> = serving.filter_map(|one| one.app.as_ref()).collect();
-            if apps.is_empty() {
-                continue;
-            }
-            let mut shares = vec![0_u64; apps.len()];
-            for _ in 0..requests {
-                let at = self.random.random_range(0..shares.len());
-                if let Some(share) = shares.get_mut(at) {
-                    *share += 1;
+            let (canary, stable): (Vec<_>, Vec<_>) = serving
+                .filter_map(|one| Some((is_canary(&one.object), one.app.as_ref()?)))
+                .partition(|one| one.0);
+            match self.share {
+                Some(share) => {
+                    let canarys =
+                        (0..requests).filter(|_| self.random.random_range(0..100) < share).count() as u64;
+                    spread(&mut self.random, &canary, canarys);
+                    spread(&mut self.random, &stable, requests - canarys);
                 }
-            }
-            for (app, share) in apps.iter().zip(shares) {
-                app.serve(share);
+                None => spread(&mut self.random, &[stable, canary].concat(), requests),
             }
         }
+    }
+}
+
+fn is_canary(pod: &Value) -> bool {
+    read::text(pod, &["metadata", "labels", LABEL_TRACK]) == CANARY
+}
+
+/// Sends each request to any of them; to nobody, if there are none.
+fn spread(random: &mut StdRng, apps: &[(bool, &Arc<App>)], requests: u64) {
+    if apps.is_empty() {
+        return;
+    }
+    let mut shares = vec![0_u64; apps.len()];
+    for _ in 0..requests {
+        let at = random.random_range(0..shares.len());
+        if let Some(share) = shares.get_mut(at) {
+            *share += 1;
+        }
+    }
+    for ((_, app), share) in apps.iter().zip(shares) {
+        app.serve(share);
     }
 }

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::{Checker, Violation};
 use crate::event::catalogue::types;
+use crate::model::traffic::ANNOTATION_SPLIT;
 use crate::sandbox::json as read;
 use crate::simulation::broker::Broker;
 
 /// What the deadlines of a simulated policy come to, all together.
-const LONGEST_ROLLOUT: Duration = Duration::from_mins(25);
+const LONGEST_ROLLOUT: Duration = Duration::from_mins(36);
 /// The same for a way back.
 const LONGEST_WAY_BACK: Duration = Duration::from_mins(10);
 
@@ -24,6 +25,17 @@ pub(in crate::simulation) enum End {
     Promoted,
     /// A day later; so many writes of daemons since.
     Idle(u64),
+}
+
+/// The team's route has the `spec` that the team wrote, and no note of ours.
+fn route_as_it_was(checker: &Checker, objects: &[std::sync::Arc<Value>]) -> Option<String> {
+    let wanted = checker.route?.route();
+    let is_it = |object: &&std::sync::Arc<Value>| {
+        ["kind", "apiVersion"].iter().all(|field| object.get(*field) == wanted.get(*field))
+    };
+    let Some(live) = objects.iter().find(is_it) else { return Some("the team's route is gone".to_owned()) };
+    let noted = read::at(live, &["metadata", "annotations", ANNOTATION_SPLIT]).is_some();
+    (noted || live.get("spec") != wanted.get("spec")).then(|| format!("the team's route is left as {live}"))
 }
 
 /// Holds what must hold there.
@@ -63,9 +75,10 @@ pub(in crate::simulation) fn check(
                 found
                     .push(("L7", format!("the good version is not stable: {rollout:?}, {}", record.message)));
             }
-            if named("web-canary") {
-                found.push(("L1", "the candidate's Deployment is still there".to_owned()));
+            for left in ["web-canary", "web-stable"].into_iter().filter(|name| named(name)) {
+                found.push(("L1", format!("{left} is still there")));
             }
+            found.extend(route_as_it_was(checker, objects).map(|what| ("S0→S1→S0", what)));
         }
         End::Idle(writes) => {
             if writes > 0 {

@@ -1,7 +1,7 @@
 //! The checker: holds the properties of the design over everything that is written, in this order: each accepted write with the
 //! object before and after, each stored record, each event that reached the broker, and the end.
 //!
-//! Checked: S1, S2, S3, S4, S5, S6 (with it S7, as far as traffic follows pods), S8, S9, S11, S13, S14, S16, S21, S23, S24, S25;
+//! Checked: S1, S2, S3, S4, S5, S6, S7, S8, S9, S11, S13, S14, S16, S21, S23, S24, S25;
 //! at the end L1, L2, L4, L6, L7. S10 and S12 are the crash matrix (equal counts of what is created and deleted) and L1 (no write
 //! that changes nothing). Not yet: S15 (the simulated broker takes whole outboxes; the publisher's order has tests of its own), S17 to
 //! S20 and S26 (their rooms do not exist), S22 (a pass has no other way out than the Kubernetes API: the rooms' table holds that; every
@@ -21,6 +21,7 @@ use serde_json::Value;
 
 pub(super) use self::end::{End, check as at_the_end};
 use super::daemon::number_of;
+use super::gateway::Way;
 use super::street::Haze;
 use crate::cluster::record::{Contents, decode};
 use crate::model::name::ReleaseKey;
@@ -70,6 +71,8 @@ pub(super) struct Facts {
     ended: BTreeMap<u64, String>,
     /// The highest epoch that an accepted write left on an object.
     epochs: BTreeMap<String, u64>,
+    /// Somebody else changed what moves the traffic since a daemon last wrote it.
+    edited: bool,
     /// How much later than decided a write may be accepted.
     tolerance: Duration,
 }
@@ -77,6 +80,8 @@ pub(super) struct Facts {
 /// See the module.
 pub(super) struct Checker {
     release: ReleaseKey,
+    /// The team's own route to the service.
+    route: Option<Way>,
     cursor: u64,
     pub(super) record: Option<Record>,
     pub(super) facts: Facts,
@@ -88,9 +93,10 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    pub(super) fn new(release: &ReleaseKey) -> Self {
+    pub(super) fn new(release: &ReleaseKey, route: Option<Way>) -> Self {
         Self {
             release: release.clone(),
+            route,
             cursor: 0,
             record: None,
             facts: Facts { tolerance: Duration::from_secs(1), ..Facts::default() },
@@ -169,6 +175,9 @@ impl Checker {
             let counts = self.counts.entry(key).or_default();
             counts.0 += u32::from(seen.change.old.is_none());
             counts.1 += u32::from(seen.change.deleted);
+        }
+        if seen.number.is_none() && seen.door.is_empty() {
+            self.facts.edited |= matches!(kind, "HTTPRoute" | "VirtualService" | "Service");
         }
         let found = if kind == "Release" && !seen.change.deleted {
             self.stored(at, seen)

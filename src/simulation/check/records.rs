@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Facts;
 use crate::event::catalogue::types;
 use crate::model::command::CommandResult;
-use crate::model::policy::OnUnknown;
+use crate::model::policy::{OnUnknown, Step};
 use crate::model::record::{COMMANDS, HELD, HISTORY, OUTBOX_ENTRIES, Record};
 use crate::model::rollout::{Candidate, Hold, Outcome, Phase, Rollout};
 use crate::model::samples::blind_after;
@@ -98,6 +98,14 @@ fn a_step_takes_its_time(stored: &Stored<'_>, facts: &Facts) -> Option<String> {
     }
     let canary = !old.first && !old.forward;
     let step = old.policy.steps.get(old.step as usize).filter(|_| canary);
+    if let Some(lack) = step.filter(|_| stepped).and_then(|step| lacks_people(stored, old, step)) {
+        return Some(lack);
+    }
+    // By a router all was watched on the candidate, before stable's Deployment took its template.
+    let watched_before = baked && old.router.is_some() && old.cover.is_none();
+    if watched_before || old.people.promoted.is_some() || promoted(stored) {
+        return None;
+    }
     let pause = step.map_or(old.policy.rollback.window, |step| step.pause);
     if pause.is_zero() {
         return None;
@@ -111,10 +119,35 @@ fn a_step_takes_its_time(stored: &Stored<'_>, facts: &Facts) -> Option<String> {
         .then(|| format!("step {} passed after {watched:?} of {pause:?}, since {since:?}", old.step + 1))
 }
 
+/// What people were to say of a step and have not.
+fn lacks_people(stored: &Stored<'_>, old: &Rollout, step: &Step) -> Option<String> {
+    let lack = match &step.approve {
+        Some(approval) => {
+            let given = old.people.approvals.len() + fresh(stored, "approvals");
+            given < approval.count as usize
+        }
+        None => step.manual && old.people.promoted.is_none() && !promoted(stored),
+    };
+    lack.then(|| format!("step {} passed and nobody said so", old.step + 1))
+}
+
+/// Whether a person let the rollout go on with this record, or go to its end before.
+fn promoted(stored: &Stored<'_>) -> bool {
+    let fully = stored.old.rollout.as_ref().is_some_and(|old| old.people.promoted_fully.is_some());
+    fully || fresh(stored, "goes on") + fresh(stored, "goes to 100") > 0
+}
+
+/// How many commands were accepted with this record whose answer has these words.
+fn fresh(stored: &Stored<'_>, words: &str) -> usize {
+    let fresh = stored.new.commands.iter().filter(|(id, _)| !stored.old.commands.contains_key(*id));
+    fresh.filter(|(_, answer)| answer.accepted && answer.message.contains(words)).count()
+}
+
 /// S4: what a step passed by is a pass.
 fn unknown_never_advances(stored: &Stored<'_>, _: &Facts) -> Option<String> {
     let policy = stored.old.rollout.as_ref().map(|rollout| rollout.policy.rollback.on_unknown);
-    if policy == Some(OnUnknown::Continue) {
+    // Who promotes fully vouches for what cannot be measured.
+    if policy == Some(OnUnknown::Continue) || promoted(stored) {
         return None;
     }
     let fresh = stored.new.outbox.iter().filter(|(number, _)| **number > stored.old.sequence);
@@ -133,7 +166,10 @@ fn unknown_never_advances(stored: &Stored<'_>, _: &Facts) -> Option<String> {
 fn an_ending_stands(stored: &Stored<'_>, _: &Facts) -> Option<String> {
     let (old, new) = stored.same()?;
     let ending = old.ending.as_ref()?;
-    let stands = new.ending.as_ref() == Some(ending) && new.phase == old.phase && new.step == old.step;
+    let stands = new.ending.as_ref() == Some(ending)
+        && new.phase == old.phase
+        && new.step == old.step
+        && new.weight <= old.weight;
     (!stands)
         .then(|| format!("rollout {} ended by {} and goes on in {:?}", old.number, ending.verdict, new.phase))
 }
@@ -267,7 +303,7 @@ fn stable_changes_at_the_end(stored: &Stored<'_>, _: &Facts) -> Option<String> {
     let promoted = stored.new.history.get(&number).map(|summary| summary.outcome);
     let from =
         stored.old.rollout.as_ref().filter(|rollout| rollout.number == number).map(|rollout| rollout.phase);
-    let fits = promoted == Some(Outcome::Promoted)
+    let fits = matches!(promoted, Some(Outcome::Promoted | Outcome::Undone))
         && matches!(from, Some(Phase::Preparing | Phase::Promoting | Phase::Baking));
     (!fits).then(|| format!("rollout {number} is stable from {from:?} with {promoted:?}"))
 }

@@ -3,12 +3,16 @@
 use serde_json::Value;
 
 use super::{Facts, Seen};
+use crate::model::LABEL_TRACK;
 use crate::model::name::ReleaseKey;
+use crate::model::policy::Strategy;
 use crate::model::record::{Ownership, Record};
 use crate::model::rollout::{Phase, Rollout};
-use crate::rollout::size::{self, Bounds};
+use crate::model::traffic::CANARY;
+use crate::rollout::machine::{bounds, step_sizes};
 use crate::rollout::view::epoch_of;
 use crate::sandbox::json as read;
+use crate::simulation::gateway;
 
 /// Which of the two Deployments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub(super) struct Written<'a> {
     /// Ready pods of stable and of the candidate, as the writer was shown them.
     capacity: Option<(u32, u32)>,
     track: Option<Track>,
+    /// The share of the candidate before and after, in per cent, where this moves traffic.
+    weights: Option<(u8, u8)>,
 }
 
 impl<'a> Written<'a> {
@@ -41,7 +47,10 @@ impl<'a> Written<'a> {
             "Deployment" if name.strip_suffix("-canary") == Some(service) => Some(Track::Canary),
             _ => None,
         };
-        Self { seen, record, capacity, track }
+        let of = |object: &Value| share_of(object, service).unwrap_or(0);
+        let moves = share_of(object, service).is_some();
+        let weights = moves.then(|| (seen.change.old.as_deref().map_or(0, of), of(object)));
+        Self { seen, record, capacity, track, weights }
     }
 
     fn rollout(&self) -> Option<&Rollout> {
@@ -64,10 +73,25 @@ impl<'a> Written<'a> {
     }
 }
 
+/// The share of the traffic that an object gives the candidate; none where it moves none.
+fn share_of(object: &Value, service: &str) -> Option<u8> {
+    match read::text(object, &["kind"]) {
+        "HTTPRoute" | "VirtualService" => gateway::share(object),
+        "Service" if read::text(object, &["metadata", "name"]) == service => {
+            let track = read::text_opt(object, &["spec", "selector", LABEL_TRACK])?;
+            Some(if track == CANARY { 100 } else { 0 })
+        }
+        _ => None,
+    }
+}
+
 type Property = fn(&Written<'_>, &mut Facts) -> Option<String>;
 
-const PROPERTIES: [(&str, Property); 6] = [
+const PROPERTIES: [(&str, Property); 9] = [
     ("S2", the_record_allows_it),
+    ("S2", the_record_allows_the_weight),
+    ("S7", traffic_moves_to_what_is_ready),
+    ("S7", traffic_leaves_to_what_is_ready),
     ("S5", nothing_rises_after_a_fail),
     ("S6", capacity_stays),
     ("S11", epochs_of_objects),
@@ -83,15 +107,43 @@ pub(super) fn check(written: &Written<'_>, facts: &mut Facts) -> Vec<(&'static s
 /// S2: more candidate pods only where the stored record's step asks for them.
 fn the_record_allows_it(written: &Written<'_>, _: &mut Facts) -> Option<String> {
     let (_, new) = written.raised(Track::Canary)?;
+    let record = written.record?;
     let allowed = written.rollout().and_then(|rollout| {
         let step = rollout.policy.steps.get(rollout.step as usize)?;
-        let record = written.record?;
-        let bounds = Bounds::new(record.replicas, rollout.policy.max_surge, rollout.policy.max_unavailable);
         let asks = rollout.phase == Phase::Progressing && rollout.ending.is_none();
-        asks.then(|| size::resting(bounds, step.weight.min(99)).candidate)
+        asks.then(|| step_sizes(rollout, bounds(rollout, record.replicas), step.weight).candidate)
     });
+    // What keeps the traffic although its rollout has ended is as large as the service is.
+    let serves = record.serving.is_some() || written.rollout().is_some_and(|rollout| rollout.cover.is_some());
+    let allowed = allowed.or(serves.then_some(record.replicas));
     let allowed = allowed.unwrap_or(0);
     (new > allowed).then(|| format!("{new} candidate pods of {allowed}: {}", written.what()))
+}
+
+/// S2: no more traffic to the candidate than the stored record gives it.
+fn the_record_allows_the_weight(written: &Written<'_>, _: &mut Facts) -> Option<String> {
+    let (old, new) = written.weights.filter(|(old, new)| new > old)?;
+    let charge = written.record?.serving.as_deref().or(written.rollout());
+    let allowed = charge.filter(|rollout| !rollout.joining).map_or(0, |rollout| rollout.weight);
+    (new > allowed).then(|| format!("from {old} to {new} % of {allowed}: {}", written.what()))
+}
+
+/// S7: traffic moves to a candidate of which the writer was shown a ready pod; an edit of somebody else is put back at any time.
+fn traffic_moves_to_what_is_ready(written: &Written<'_>, facts: &mut Facts) -> Option<String> {
+    let (old, new) = written.weights?;
+    let edited = std::mem::take(&mut facts.edited);
+    let (_, candidate) = written.capacity?;
+    (new > old && candidate == 0 && !edited).then(|| format!("{new} % to nobody: {}", written.what()))
+}
+
+/// S7: it goes back to a stable of which a ready pod was shown, where the candidate still had one.
+fn traffic_leaves_to_what_is_ready(written: &Written<'_>, facts: &mut Facts) -> Option<String> {
+    let (old, new) = written.weights.filter(|(old, new)| new < old)?;
+    let (stable, candidate) = written.capacity?;
+    // A way back that is past its deadline goes on with what there is.
+    let late = written.rollout().is_some_and(|rollout| facts.ending.contains_key(&rollout.number));
+    (stable == 0 && candidate > 0 && !late)
+        .then(|| format!("from {old} to {new} % with no pod of stable: {}", written.what()))
 }
 
 /// S5: after the verdict the candidate never grows again.
@@ -113,6 +165,9 @@ fn capacity_stays(written: &Written<'_>, _: &mut Facts) -> Option<String> {
         return None;
     }
     let rollout = written.rollout();
+    if rollout.is_some_and(|rollout| rollout.policy.strategy == Strategy::Recreate) {
+        return None;
+    }
     let floor = rollout.map_or(record.replicas, |rollout| {
         record.replicas.saturating_sub(rollout.policy.max_unavailable.of_floor(record.replicas))
     });
