@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::apply::{self, Applied, WriteError};
 use super::calls::{Calls, Place};
 use super::error::ApiError;
+use super::namespace;
 use super::raw::resource_of;
 use super::record::{self, RecordError, Stored};
 use super::revision::Owner;
@@ -104,7 +105,7 @@ impl Cluster {
 
     /// Creates a namespace where the environment allows it.
     pub async fn ensure_namespace(&self, namespace: &Namespace) -> Result<(), ApiError> {
-        apply::ensure_namespace(&self.calls, &self.view, namespace).await
+        namespace::ensure_namespace(&self.calls, &self.view, namespace).await
     }
 
     /// Reads a release's record; `None`: its `Release` is certainly not there.

@@ -23,6 +23,7 @@ pub(crate) mod fuzzing;
 mod handle;
 pub mod home;
 pub mod lease;
+mod namespace;
 mod opened;
 pub mod pod;
 pub mod pulls;
