@@ -108,7 +108,12 @@ pub async fn execute(
 ) -> Result<Applied, WriteError> {
     match write {
         Write::Apply { manifest, fence } => apply(calls, view, owner, manifest, fence.as_ref()).await,
-        Write::Scale { key, replicas, fence } => scale(calls, view, owner, (key, *replicas), fence).await,
+        Write::Scale { key, replicas, fence } => {
+            narrow(calls, view, owner, key, json!({"spec": {"replicas": replicas}}), fence).await
+        }
+        Write::Start { key, fence } => {
+            narrow(calls, view, owner, key, json!({"spec": {"suspend": false}}), fence).await
+        }
         Write::Raise { key, replicas, fence } => raise(calls, view, owner, (key, *replicas), fence).await,
         Write::Route { key, patch, fence } => route(calls, view, (key, patch), fence).await,
         Write::Delete { key, uid } => delete(calls, view, owner, key, uid).await,
@@ -134,14 +139,15 @@ async fn apply(
     patch(calls, view, owner, (&manifest.key, &body), MANAGER, fence.is_some()).await
 }
 
-async fn scale(
+/// Applies the one field that is the rollout's own.
+async fn narrow(
     calls: &Calls,
     view: &View,
     owner: Owner<'_>,
-    (key, replicas): (&ObjectKey, u32),
+    key: &ObjectKey,
+    mut body: Value,
     fence: &Fence,
 ) -> Result<Applied, WriteError> {
-    let mut body = json!({"spec": {"replicas": replicas}});
     address(&mut body, key, Some(fence));
     patch(calls, view, owner, (key, &body), MANAGER_ROLLOUT, true).await
 }

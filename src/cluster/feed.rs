@@ -71,7 +71,11 @@ impl View {
             | Watched::DestinationRule
             | Watched::Autoscaler => Ok(false),
             Watched::Release => heard!(releases, place.0.clone(), release_seen(&raw)),
-            Watched::Deployment | Watched::StatefulSet | Watched::Service | Watched::ConfigMap => {
+            Watched::Deployment
+            | Watched::StatefulSet
+            | Watched::Service
+            | Watched::ConfigMap
+            | Watched::Job => {
                 let key = key_of(resource, &raw);
                 heard!(objects, key, ObjectRow::new(&raw.into_live(resource), false, Instant::now()))
             }
@@ -110,9 +114,11 @@ impl View {
             | Watched::DestinationRule
             | Watched::Autoscaler => false,
             Watched::Release => shard.releases.removed(&place.0, uid),
-            Watched::Deployment | Watched::StatefulSet | Watched::Service | Watched::ConfigMap => {
-                shard.objects.removed(&key, uid)
-            }
+            Watched::Deployment
+            | Watched::StatefulSet
+            | Watched::Service
+            | Watched::ConfigMap
+            | Watched::Job => shard.objects.removed(&key, uid),
             Watched::Revision => rollout_of(&place.1)
                 .is_some_and(|rollout| shard.revisions.removed(&(place.0.clone(), rollout), uid)),
             Watched::ReplicaSet => shard.replica_sets.removed(&place, uid),
@@ -264,7 +270,7 @@ fn take_out(shard: &mut Shard, watched: Watched, place: &(String, String)) -> bo
         | Watched::DestinationRule
         | Watched::Autoscaler => false,
         Watched::Release => shard.releases.remove(&place.0),
-        Watched::Deployment | Watched::StatefulSet | Watched::Service | Watched::ConfigMap => {
+        Watched::Deployment | Watched::StatefulSet | Watched::Service | Watched::ConfigMap | Watched::Job => {
             let resource = watched.resource();
             shard.objects.remove(&ObjectKey {
                 api_version: resource.api_version,
@@ -289,7 +295,7 @@ fn sweep(shard: &mut Shard, watched: Watched, round: u64) -> bool {
         | Watched::DestinationRule
         | Watched::Autoscaler => false,
         Watched::Release => shard.releases.sweep(round, |_| true),
-        Watched::Deployment | Watched::StatefulSet | Watched::Service | Watched::ConfigMap => {
+        Watched::Deployment | Watched::StatefulSet | Watched::Service | Watched::ConfigMap | Watched::Job => {
             shard.objects.sweep(round, |key| Watched::of(key) == Some(watched))
         }
         Watched::Revision => shard.revisions.sweep(round, |_| true),

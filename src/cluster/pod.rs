@@ -32,7 +32,10 @@ pub fn pod_view(pod: &Pod) -> PodView {
     PodView {
         name: metadata.name.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
-        owner: owner(metadata.owner_references.as_deref(), &["ReplicaSet", "StatefulSet", "DaemonSet"]),
+        owner: owner(
+            metadata.owner_references.as_deref(),
+            &["ReplicaSet", "StatefulSet", "DaemonSet", "Job"],
+        ),
         revision: text("controller-revision-hash"),
         track: text(LABEL_TRACK),
         ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
@@ -115,7 +118,7 @@ fn last_end(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
 
 fn stopped(end: &ContainerStateTerminated) -> Stopped {
     let reason = end.reason.clone().filter(|reason| !reason.is_empty()).unwrap_or_else(|| "Error".to_owned());
-    Stopped { reason, message: cut(end.message.as_deref()), exit_code: Some(end.exit_code) }
+    Stopped { reason, message: tail(end.message.as_deref()), exit_code: Some(end.exit_code) }
 }
 
 fn unschedulable(status: &PodStatus) -> Option<String> {
@@ -160,6 +163,13 @@ fn is_disruption(reason: &str) -> bool {
 
 fn cut(text: Option<&str>) -> String {
     text.unwrap_or_default().trim().chars().take(MESSAGE).collect()
+}
+
+/// What a container left when it ended is the end of its log, whose last words say most.
+fn tail(text: Option<&str>) -> String {
+    let text = text.unwrap_or_default().trim();
+    let skipped = text.chars().count().saturating_sub(MESSAGE);
+    text.chars().skip(skipped).collect()
 }
 
 #[cfg(test)]
@@ -339,6 +349,21 @@ mod tests {
         let state = json!({"waiting": {"reason": "ErrImagePull", "message": "é".repeat(1000)}});
         let view = pod(&container(&state, &json!({}), 0));
         assert_eq!(view.waiting.unwrap().message.chars().count(), MESSAGE);
+        let message = format!("{}the last words\n", "é".repeat(1000));
+        let state = json!({"terminated": {"reason": "Error", "exitCode": 3, "message": message}});
+        let ended = pod(&container(&state, &json!({}), 0)).terminated.unwrap();
+        assert_eq!(ended.message.chars().count(), MESSAGE);
+        assert!(ended.message.ends_with("éthe last words"));
+    }
+
+    #[test]
+    fn a_pod_names_what_made_it() {
+        for (kind, owned) in [("ReplicaSet", true), ("Job", true), ("StatefulSet", true), ("Node", false)] {
+            let owner =
+                json!({"apiVersion": "x/v1", "kind": kind, "name": "web", "uid": "u", "controller": true});
+            let pod = json!({"metadata": {"name": "a", "ownerReferences": [owner]}});
+            assert_eq!(pod_view(&serde_json::from_value(pod).unwrap()).owner == "u", owned, "{kind}");
+        }
     }
 
     #[test]

@@ -31,11 +31,13 @@ pub enum Watched {
     Service,
     /// Our ConfigMaps.
     ConfigMap,
+    /// Our Jobs.
+    Job,
     /// Revision Secrets.
     Revision,
     /// ReplicaSets of releases.
     ReplicaSet,
-    /// Pods of releases.
+    /// Pods of releases, those of their Jobs among them.
     Pod,
     /// All routes of the Gateway API, where the server has them.
     HttpRoute,
@@ -56,13 +58,14 @@ pub const ROUTES: [(&str, &str); 3] =
 
 impl Watched {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Namespace,
         Self::Release,
         Self::Deployment,
         Self::StatefulSet,
         Self::Service,
         Self::ConfigMap,
+        Self::Job,
         Self::Revision,
         Self::ReplicaSet,
         Self::Pod,
@@ -81,6 +84,7 @@ impl Watched {
             Self::StatefulSet => "StatefulSet",
             Self::Service => "Service",
             Self::ConfigMap => "ConfigMap",
+            Self::Job => "Job",
             Self::Revision => "Secret",
             Self::ReplicaSet => "ReplicaSet",
             Self::Pod => "Pod",
@@ -114,6 +118,7 @@ impl Watched {
             Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
                 super::raw::resource("apps/v1", self.name())
             }
+            Self::Job => super::raw::resource("batch/v1", self.name()),
             Self::Namespace | Self::Service | Self::ConfigMap | Self::Pod => {
                 super::raw::resource("v1", self.name())
             }
@@ -132,11 +137,13 @@ impl Watched {
             | Self::VirtualService
             | Self::DestinationRule
             | Self::Autoscaler => None,
-            Self::Deployment | Self::StatefulSet | Self::Service | Self::ConfigMap => {
+            Self::Deployment | Self::StatefulSet | Self::Service | Self::ConfigMap | Self::Job => {
                 Some(format!("{LABEL_MANAGED_BY}={MANAGER},{LABEL_SERVICE}"))
             }
             Self::Revision => Some(format!("{LABEL_MANAGED_BY}={MANAGER},{}", revision::LABEL_MARK)),
-            Self::ReplicaSet | Self::Pod => Some(LABEL_RELEASE.to_owned()),
+            Self::ReplicaSet => Some(LABEL_RELEASE.to_owned()),
+            // Pods of Jobs carry no label that the Service selects by.
+            Self::Pod => Some(LABEL_SERVICE.to_owned()),
         }
     }
 
@@ -159,6 +166,7 @@ impl Watched {
             ("apps/v1", "StatefulSet") => Some(Self::StatefulSet),
             ("v1", "Service") => Some(Self::Service),
             ("v1", "ConfigMap") => Some(Self::ConfigMap),
+            ("batch/v1", "Job") => Some(Self::Job),
             _ => None,
         }
     }

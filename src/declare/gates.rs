@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::diagnostic::Code;
 use super::promql;
+use super::reference;
 use super::section::{At, Complaint, Section, cut};
 use super::template;
 use super::tree::Node;
-use crate::model::gate::{self, DeclaredGate, Measure, Slo, VARIABLES, When};
+use crate::model::gate::{self, Asks, DeclaredGate, JobGate, Measure, Slo, VARIABLES, When};
+use crate::model::image::Digest;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -20,6 +22,7 @@ const OBJECTIVES: usize = 4;
 enum Kind {
     Metric,
     Http,
+    Job,
 }
 
 /// Reads `gates`.
@@ -72,25 +75,30 @@ fn name_of(section: &Section<'_>, names: &mut BTreeSet<String>) -> Option<String
 fn one(section: &Section<'_>, names: &mut BTreeSet<String>) -> Option<DeclaredGate> {
     let name = name_of(section, names);
     if section.node("type").is_none() {
-        section.missing("type", "write type: metric, or type: http");
+        section.missing("type", "write type: metric, type: http, or type: job");
     }
-    let known = [("metric", Kind::Metric), ("http", Kind::Http)];
-    let kind = section.choice("type", &known, &["job", "policy", "slo"]);
+    let known = [("metric", Kind::Metric), ("http", Kind::Http), ("job", Kind::Job)];
+    let kind = section.choice("type", &known, &["policy", "slo"]);
     let whens = [("before", When::Before), ("during", When::During), ("after", When::After)];
     let when = section.choice("when", &whens, &[]).unwrap_or(When::During);
     let or = |found: Option<At<Duration>>, default| found.map_or(default, |found| found.value);
     let interval = or(section.duration("interval", SECOND..=DAY), 60 * SECOND);
-    let timeout = or(section.duration("timeout", SECOND / 10..=600 * SECOND), 30 * SECOND);
+    let timeout = if kind == Some(Kind::Job) {
+        or(section.duration("timeout", SECOND..=DAY), 600 * SECOND)
+    } else {
+        or(section.duration("timeout", SECOND / 10..=600 * SECOND), 30 * SECOND)
+    };
     let initial_delay = or(section.duration("initial_delay", Duration::ZERO..=DAY), Duration::ZERO);
     let limit = section.number("failure_limit", 0..=1_000).and_then(|found| u32::try_from(found.value).ok());
     let dry_run = section.flag("dry_run").unwrap_or(false);
-    let measure = match kind? {
-        Kind::Metric => metric(section),
-        Kind::Http => http(section),
+    let asks = match kind? {
+        Kind::Metric => metric(section).map(Asks::Measured),
+        Kind::Http => http(section).map(Asks::Measured),
+        Kind::Job => job(section).map(|job| Asks::Run { job }),
     };
     Some(DeclaredGate {
         name: name?,
-        measure: measure?,
+        asks: asks?,
         when,
         interval,
         failure_limit: limit.unwrap_or(1),
@@ -111,7 +119,7 @@ fn foreign(section: &Section<'_>, keys: &[&str], kind: &str) {
 }
 
 fn metric(section: &Section<'_>) -> Option<Measure> {
-    foreign(section, &["url"], "metric");
+    foreign(section, &["url", "command", "image", "retries"], "metric");
     let query = query(section, "query", "write for example query: sum(rate(checkout_ok_total[5m]))");
     let (min, max) = (section.parsed("min", number), section.parsed("max", number));
     match (min, max) {
@@ -162,7 +170,7 @@ fn templates(section: &Section<'_>, key: &str, found: &At<String>) {
 }
 
 fn http(section: &Section<'_>) -> Option<Measure> {
-    foreign(section, &["query", "min", "max"], "http");
+    foreign(section, &["query", "min", "max", "command", "image", "retries"], "http");
     if section.node("url").is_none() {
         section
             .missing("url", "write for example url: https://pact.example.com/can-i-deploy?v={{commit.sha}}");
@@ -187,6 +195,53 @@ fn http(section: &Section<'_>) -> Option<Measure> {
     })?;
     templates(section, "url", &found);
     Some(Measure::Http { url: found.value })
+}
+
+/// What a Job runs, once a stage: what is said of measurements that are made again has no meaning.
+fn job(section: &Section<'_>) -> Option<JobGate> {
+    let measured = ["url", "query", "min", "max", "interval", "failure_limit", "initial_delay"];
+    foreign(section, &measured, "job");
+    let command = section.text_list("command");
+    if section.node("command").is_none() {
+        section.missing("command", "write for example command: [/app/check, --dry-run]");
+    } else if let (Some(entry), Some([])) = (section.entry("command"), command.as_deref()) {
+        let what = format!("`{}` is empty: nothing would run", section.full("command"));
+        section.error(Code::Value, entry.at, what, "write for example [/app/check, --dry-run]");
+    }
+    let command = command.filter(|words| !words.is_empty())?;
+    for word in &command {
+        templates(section, "command", &At { value: word.value.to_owned(), at: word.at });
+    }
+    let image = section.parsed("image", image);
+    let named = section.entry("image").is_some();
+    let retries = section.number("retries", 0..=10).and_then(|found| u32::try_from(found.value).ok());
+    if named && image.is_none() {
+        return None;
+    }
+    if let Some(image) = &image {
+        templates(section, "image", image);
+    }
+    Some(JobGate {
+        command: command.into_iter().map(|word| word.value.to_owned()).collect(),
+        image: image.map(|found| found.value),
+        retries: retries.unwrap_or(0),
+    })
+}
+
+/// Checks a reference to an image, with its templates filled in by anything.
+fn image(text: &str) -> Result<String, Complaint> {
+    let filled = gate::fill(text, |name| VARIABLES.contains(&name).then(|| "x".to_owned()));
+    let (name, digest) = match filled.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (filled.as_str(), None),
+    };
+    let (repository, tag) = reference::split(name);
+    let fine = reference::is_repository(repository)
+        && tag.is_none_or(reference::is_tag)
+        && digest.is_none_or(|digest| digest.parse::<Digest>().is_ok());
+    let what = || format!("{:?} is no reference to an image", cut(text));
+    let fix = || "write for example registry.example.com/team/checks:1.4".to_owned();
+    if fine { Ok(text.to_owned()) } else { Err(Complaint(Code::Value, what(), fix())) }
 }
 
 fn objective(section: &Section<'_>, names: &mut BTreeSet<String>) -> Option<Slo> {

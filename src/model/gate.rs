@@ -14,8 +14,9 @@ pub const VARIABLES: [&str; 4] = ["version", "commit.sha", "env", "service.name"
 pub struct DeclaredGate {
     /// The name, unique in its declaration.
     pub name: String,
-    /// What is measured. Templates are still in it.
-    pub measure: Measure,
+    /// Where its answer comes from. Templates are still in it.
+    #[serde(rename = "measure")]
+    pub asks: Asks,
     /// When it is asked.
     pub when: When,
     /// Time between two measurements.
@@ -32,6 +33,51 @@ pub struct DeclaredGate {
     /// It is measured and told, and decides nothing.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Where a gate's answer comes from. What judges in another way, as a policy does, is another variant: it is judged where these are, in
+/// `Bench::judge` of the rollout's gates, and nothing else asks for more than the verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Asks {
+    /// A Job that runs once a stage, `failure_limit`, `interval` and `initial_delay` without meaning; the gate's `timeout` is its deadline.
+    Run {
+        /// What runs.
+        job: JobGate,
+    },
+    /// A measurement that is made again and again.
+    Measured(Measure),
+}
+
+impl Asks {
+    /// Returns what is measured, where something is.
+    pub fn measure(&self) -> Option<&Measure> {
+        match self {
+            Self::Measured(measure) => Some(measure),
+            Self::Run { .. } => None,
+        }
+    }
+
+    /// Returns what runs, where something does.
+    pub fn job(&self) -> Option<&JobGate> {
+        match self {
+            Self::Run { job } => Some(job),
+            Self::Measured(_) => None,
+        }
+    }
+}
+
+/// What the Job of a gate runs: one container with all that the workload's first one has, but for ports and probes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobGate {
+    /// Instead of the image's entry point and arguments, never empty.
+    pub command: Vec<String>,
+    /// Another image; `None`: the candidate's pinned one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// How often a failed pod is replaced by another, 0 to 10.
+    #[serde(default)]
+    pub retries: u32,
 }
 
 /// What is measured.
@@ -143,6 +189,18 @@ pub fn in_url(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gates_of_earlier_records_are_read_and_a_job_is_told_from_a_measurement() {
+        let measured = r#"{"http":{"url":"https://h"}}"#;
+        let job = r#"{"job":{"command":["/check"],"retries":0}}"#;
+        let read = |text: &str| serde_json::from_str::<Asks>(text).unwrap();
+        assert_eq!(read(measured).measure(), Some(&Measure::Http { url: "https://h".to_owned() }));
+        assert_eq!(read(job).job().unwrap().command, ["/check"]);
+        for text in [measured, job] {
+            assert_eq!(serde_json::to_string(&read(text)).unwrap(), text);
+        }
+    }
 
     #[test]
     fn variables_are_filled_in_as_they_may_stand_there() {

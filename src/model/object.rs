@@ -65,6 +65,8 @@ pub enum Role {
     Workload,
     /// Everything that stable and candidate share (Service, routes): changed directly, or after promotion during a canary.
     Shared,
+    /// The Job of a gate: made suspended, started once, never changed, and taken away when its rollout is over.
+    Job,
 }
 
 /// The hash of an object's body without the annotations that change with every commit: 16 hexadecimal digits.

@@ -65,7 +65,7 @@ pub struct ReplicaSetView {
 pub struct Stopped {
     /// `CrashLoopBackOff`, `OOMKilled`, `Error`, `ImagePullBackOff`, `CreateContainerConfigError`, …
     pub reason: String,
-    /// The message, at most 300 characters.
+    /// The message, at most 300 characters: of what waits the first, of what ended the last.
     pub message: String,
     /// The exit code, where the container ran.
     pub exit_code: Option<i32>,
@@ -78,7 +78,7 @@ pub struct PodView {
     pub name: String,
     /// The UID.
     pub uid: String,
-    /// The UID of the owning ReplicaSet, StatefulSet or DaemonSet; empty without one.
+    /// The UID of the owning ReplicaSet, StatefulSet, DaemonSet or Job; empty without one.
     pub owner: String,
     /// The label `controller-revision-hash`: which template of its StatefulSet or DaemonSet it has; empty without one.
     pub revision: String,
@@ -167,7 +167,7 @@ pub struct Observed {
     pub objects: BTreeMap<ObjectKey, Known<Live>>,
     /// ReplicaSets with the release's labels.
     pub replica_sets: Vec<ReplicaSetView>,
-    /// Pods with the label `idp.dev/release` of this release.
+    /// Pods of this release, those of its Jobs among them.
     pub pods: Vec<PodView>,
     /// The kept revisions, by rollout number.
     pub revisions: BTreeMap<u64, Known<RevisionBody>>,

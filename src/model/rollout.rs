@@ -14,7 +14,7 @@ use super::name::ServiceName;
 pub use super::phase::{Hold, Mark, Outcome, Phase};
 use super::policy::Policy;
 use super::samples::TrafficSource;
-pub use super::stage::{Beginning, GateCount, Lockstep, Place, StageLatency, StageState};
+pub use super::stage::{Beginning, GateCount, JobRun, Lockstep, Place, StageLatency, StageState};
 use super::traffic::{Cohort, Router};
 use super::verdict::Verdict;
 use super::workload::WorkloadKind;

@@ -46,6 +46,9 @@ pub struct StageState {
     /// How often the measurements of declared gates passed and failed, by the key of their verdicts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub gates: BTreeMap<String, GateCount>,
+    /// The Jobs of declared gates, by the key of their verdicts: what is here may be made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<String, JobRun>,
     /// Where the test of the error rate was begun anew, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub begun_anew: Vec<Beginning>,
@@ -116,6 +119,19 @@ pub struct StageLatency {
     /// Stable's of this session when last stored.
     #[serde(default)]
     pub last_stable: Histogram,
+}
+
+/// The Job of a declared gate in one stage.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRun {
+    /// Counts from 1; 2 once the first was deleted by somebody else before it told anything.
+    pub attempt: u32,
+    /// The Job's UID, once it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// A container of it was seen started.
+    #[serde(default)]
+    pub started: bool,
 }
 
 /// A place on a rollout's way that the services of a group go to together.

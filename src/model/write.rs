@@ -33,6 +33,13 @@ pub enum Write {
         /// What was read.
         fence: Fence,
     },
+    /// Server-side apply of `spec.suspend: false` alone by `idp-rollout`, forced: a Job that was made suspended begins.
+    Start {
+        /// The Job.
+        key: ObjectKey,
+        /// What was read.
+        fence: Fence,
+    },
     /// JSON patch by `idp-rollout` of a team's own route.
     Route {
         /// The route.
@@ -88,6 +95,7 @@ impl Write {
             Self::Apply { .. } => "apply",
             Self::Scale { .. } => "scale",
             Self::Raise { .. } => "raise",
+            Self::Start { .. } => "start",
             Self::Route { .. } => "route",
             Self::Delete { .. } => "delete",
             Self::ReplacePod { .. } => "replace_pod",

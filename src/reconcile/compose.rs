@@ -105,7 +105,7 @@ fn enforceable(declaration: &Declaration, environment: &Environment) -> Result<(
     let name = &environment.name;
     let policy = &declaration.policy;
     let asks = |measure: &Measure| matches!(measure, Measure::Metric { .. } | Measure::Budget { .. });
-    let gates = policy.gates.iter().map(|gate| (&gate.name, &gate.measure));
+    let gates = policy.gates.iter().filter_map(|gate| Some((&gate.name, gate.asks.measure()?)));
     let mut all = gates.chain(policy.slo.iter().map(|slo| (&slo.name, &slo.measure)));
     if environment.prometheus.is_none()
         && let Some((gate, _)) = all.find(|(_, measure)| asks(measure))

@@ -319,6 +319,7 @@ fn key_of(write: &Write) -> Option<&ObjectKey> {
         Write::Apply { manifest, .. } => Some(&manifest.key),
         Write::Scale { key, .. }
         | Write::Raise { key, .. }
+        | Write::Start { key, .. }
         | Write::Route { key, .. }
         | Write::Delete { key, .. }
         | Write::ReplacePod { key, .. } => Some(key),

@@ -239,6 +239,7 @@ fn wanted_keys(
     ];
     keys.push(render::autoscaler_key(release.service.as_str(), namespace.as_str()));
     keys.extend(record.into_iter().flat_map(|record| record.inventory.keys().cloned()));
+    keys.extend(record.into_iter().flat_map(|record| rollout::job_keys(release, namespace.as_str(), record)));
     keys.extend(routes(namespace, head, record));
     keys.extend(
         head.desired()

@@ -16,6 +16,7 @@ mod autoscaler;
 mod body;
 mod identity;
 mod image;
+mod job;
 mod objects;
 mod own;
 mod pod;
@@ -26,6 +27,7 @@ mod tracks;
 pub use autoscaler::{autoscaler_key, autoscaler_of};
 pub(crate) use body::rehashed;
 pub use body::{CANARY_SUFFIX, Stamp, canary_of, content_hash, pin, stamp};
+pub use job::GateJob;
 pub use tracks::{subsets_key, subsets_of, track_of};
 
 /// The version of the renderer: counted up whenever the same declaration renders to other bytes. Part of a version's `platform`.

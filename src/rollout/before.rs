@@ -23,6 +23,7 @@ impl Machine<'_> {
             state: &rollout.stage,
             samples: samples
                 .filter(|samples| samples.rollout == rollout.number && samples.stage == rollout.stage.number),
+            jobs: &self.jobs(&rollout, true),
             session: self.input.session,
             begun: Some(rollout.phase_since),
             now: self.input.now,
@@ -38,7 +39,7 @@ impl Machine<'_> {
         let unknown = evaluation.unknown().is_some();
         let budgets = self.wait_for(&rollout, &objectives, passed_over);
         self.wake_at(super::progress::later(self.input.now, super::machine::STORE_EVERY));
-        budgets && !evaluation.pending && (!unknown || passed_over)
+        budgets && !evaluation.pending && !evaluation.awaited && (!unknown || passed_over)
     }
 
     /// Keeps the verdicts of objectives. Tells whether all of them pass; parks the version where one does not for a day.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::autoscale;
 use super::back;
 use super::input::Inputs;
+use super::jobs;
 use super::machine::{self, sizes};
 use super::objects::{self, Body};
 use super::place;
@@ -55,6 +56,7 @@ pub fn effects(record: &mut Record, input: &Inputs<'_>) -> Effects {
     resize(record, input, &view, &mut all.writes);
     place::replacements(record, input, &view, &mut all.writes);
     removals(record, input, &view, &bodies, &mut all.writes);
+    jobs::writes(record, input, &bodies, &mut all.writes);
     all
 }
 
@@ -128,6 +130,10 @@ fn must_apply(record: &Record, input: &Inputs<'_>, body: &Body, live: &Live) -> 
     let object = live.object.as_ref();
     let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
     let workload = body.manifest.role == Role::Workload;
+    // Nothing of a Job may change once it is made, but that it begins.
+    if body.manifest.role == Role::Job {
+        return false;
+    }
     // Until `idp-rollout` owns the replicas, an apply without the field would reset them to the server's default.
     if deleting || (workload && !live.scaled) || !is_ours(record, input.release, &body.manifest.key, live) {
         return false;

@@ -179,6 +179,7 @@ impl Machine<'_> {
                 }
             }
             rollout.stage.gates.extend(evaluation.gates.clone());
+            rollout.stage.jobs.extend(evaluation.jobs.clone());
             let unknown = evaluation.unknown().is_some();
             rollout.stage.unknown_since = unknown.then(|| rollout.stage.unknown_since.unwrap_or(now));
             if let Some(samples) = self.input.samples.filter(|samples| samples.rollout == rollout.number) {

@@ -1,11 +1,13 @@
 //! What every phase shares: the record being advanced, the view, the transitions, and the evaluation of the present stage.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::gates::{self, Evaluation, Stage};
 use super::input::Inputs;
+use super::jobs;
 use super::place;
 use super::size::{self, Bounds, Pair, Sizes};
 use super::view::{View, Workload};
@@ -109,6 +111,7 @@ impl<'a> Machine<'a> {
             policy: &rollout.policy,
             max_error_rate: rollout.policy.rollback.max_error_rate.filter(|_| observed),
             declared: gates::declared::asked(rollout, observed),
+            jobs: self.jobs(rollout, observed),
             max_latency: if observed { &rollout.policy.rollback.max_latency } else { &[] },
             state: &rollout.stage,
             session: self.input.session,
@@ -121,6 +124,19 @@ impl<'a> Machine<'a> {
             now: self.input.now,
         }
         .evaluate()
+    }
+
+    /// Returns what is seen of the Jobs of the gates that the present stage asks.
+    pub fn jobs(&self, rollout: &Rollout, paused: bool) -> BTreeMap<String, gates::job::Seen> {
+        let asked = gates::declared::asked(rollout, paused).into_iter();
+        asked
+            .filter_map(|gate| {
+                let key = gates::declared::gate_key(gate);
+                let run = rollout.stage.jobs.get(&key)?;
+                let seen = jobs::look(&self.record, self.input, rollout, gate, run);
+                Some((key, seen))
+            })
+            .collect()
     }
 
     /// Notes a gained pod: deadlines of Promoting and `RollingBack` count from the last one.

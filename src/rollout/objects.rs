@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::autoscale;
 use super::input::Inputs;
+use super::jobs;
 use super::machine::{is_beside, step_sizes};
 use super::place;
 use super::routes;
@@ -48,6 +49,7 @@ pub fn objects(record: &Record, input: &Inputs<'_>) -> Vec<Body> {
     };
     routes::add(record, input, &mut bodies);
     autoscale::add(record, input, &mut bodies);
+    jobs::add(record, input, &mut bodies);
     bodies.sort_by_key(|body| body.manifest.role);
     bodies.dedup_by(|a, b| a.manifest.key == b.manifest.key);
     bodies
@@ -86,6 +88,10 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
             if rollout.over {
                 bodies.retain(|body| body.manifest.role != Role::Workload);
             }
+            // The Job of a gate reads what the candidate's pods read.
+            if !rollout.stage.jobs.is_empty() {
+                bodies.extend(configs);
+            }
             bodies.extend(rollout.cover.into_iter().flat_map(|cover| covering(cover, input)));
         }
         Phase::Progressing if place::is_in_place(rollout) => {
@@ -111,7 +117,7 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
         Phase::Promoting | Phase::Baking => {
             let shared = !is_beside(rollout) || rollout.stable_ready;
             bodies.retain(|body| match body.manifest.role {
-                Role::Config => true,
+                Role::Config | Role::Job => true,
                 Role::Workload => false,
                 Role::Shared => !shared,
             });
@@ -160,7 +166,7 @@ fn resting(record: &Record, stable: &Stable, input: &Inputs<'_>) -> Vec<Body> {
     for manifest in kept.objects.iter() {
         let body = body_of(manifest.clone(), kept);
         match (manifest.role, head(manifest)) {
-            (Role::Config, _) => bodies.push(body),
+            (Role::Config | Role::Job, _) => bodies.push(body),
             (Role::Workload, Some((newer, desired))) => {
                 bodies.push(at(with_template(newer, manifest), body, desired));
             }

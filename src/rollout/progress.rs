@@ -10,6 +10,7 @@ use super::machine::{Machine, STORE_EVERY, is_stepped, next_people, next_stage, 
 use super::people::{self, PATIENCE, Wait};
 use super::place;
 use super::size::Pair;
+use crate::model::gate::{DeclaredGate, When};
 use crate::model::policy::{OnUnknown, Policy, Step};
 use crate::model::rollout::{Phase, Place, Rollout};
 use crate::model::samples::{Traffic, blind_after};
@@ -161,7 +162,7 @@ impl Machine<'_> {
         if stage.stored_at.is_none_or(|stored| elapsed(stored, now) >= STORE_EVERY) {
             stage.stored_at = Some(now);
         }
-        let done = passing && credited >= pause;
+        let done = passing && credited >= pause && !evaluation.awaited;
         if !done {
             // Samples wake a pass only where a decision may follow, so the next look is asked for while its gap still counts.
             let rest = pause.saturating_sub(credited).max(Duration::from_millis(200));
@@ -337,7 +338,15 @@ pub fn stage_limit(rollout: &Rollout, wait: &Wait) -> Duration {
     let Policy { progress_deadline, rollback, .. } = &rollout.policy;
     let observed = progress_deadline.saturating_add(wait.pause.saturating_mul(2));
     let together = if rollout.policy.order.group.is_some() { PATIENCE } else { Duration::ZERO };
-    observed.saturating_add(rollback.unknown_timeout).saturating_add(wait.patience()).saturating_add(together)
+    let jobs = jobs_of(rollout).map(|gate| gate.timeout).max().unwrap_or_default();
+    let waits = wait.patience().saturating_add(together).saturating_add(jobs);
+    observed.saturating_add(rollback.unknown_timeout).saturating_add(waits)
+}
+
+/// The gates that are waited for while pods stand, and that take a time of their own.
+fn jobs_of(rollout: &Rollout) -> impl Iterator<Item = &DeclaredGate> {
+    let gates = rollout.policy.gates.iter();
+    gates.filter(|gate| gate.when != When::Before && gate.asks.job().is_some() && !gate.dry_run)
 }
 
 /// Returns the time `rest` after `now`.

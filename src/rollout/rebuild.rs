@@ -166,6 +166,7 @@ fn inventory(
             let role = known.unwrap_or(match key.kind.as_str() {
                 "Deployment" => Role::Workload,
                 "ConfigMap" => Role::Config,
+                "Job" => Role::Job,
                 _ => Role::Shared,
             });
             let hash =

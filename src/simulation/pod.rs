@@ -14,7 +14,7 @@ use crate::sandbox::node::container::{Container, State};
 use crate::sandbox::node::pod::{back_off, pull_problem};
 use crate::sandbox::node::probe::{Probe, ProbeKind};
 use crate::sandbox::node::status::{Conditions, Facts};
-use crate::sandbox::node::{Exit, Pulled, Resolver};
+use crate::sandbox::node::{Behaviour, Exit, Pulled, Resolver};
 
 /// How long it takes between two tries to pull an image.
 const PULL_AGAIN: Duration = Duration::from_secs(10);
@@ -132,10 +132,15 @@ impl Pod {
         facts.status(&mut self.conditions)
     }
 
+    /// How its container behaves under its policy.
+    fn behaviour(&self) -> Behaviour {
+        self.container.pulled.behaviour.under(read::text(&self.object, &["spec", "restartPolicy"]))
+    }
+
     /// Starts the container, or says why it cannot start.
     pub(super) fn start(&mut self, now: &str) -> Vec<(Duration, Tick)> {
+        let behaviour = self.behaviour();
         let container = &mut self.container;
-        let behaviour = container.pulled.behaviour.clone();
         if behaviour.pull_error {
             let (reason, message) = pull_problem(&container.state, &container.image);
             container.state = State::waiting(reason, message);
@@ -185,10 +190,10 @@ impl Pod {
                 };
                 self.ask_all(&first)
             }
-            Tick::Exit(run) if run == current => match self.container.pulled.behaviour.exit {
-                Some(Exit::OutOfMemory) => self.ended(137, "OOMKilled", "", now),
-                _ => self.ended(1, "Error", "fatal: the program gave up\n", now),
-            },
+            Tick::Exit(run) if run == current => {
+                let (code, reason, log) = self.behaviour().exit.unwrap_or(Exit::Crash).told();
+                self.ended(code, reason, &log, now)
+            }
             Tick::Due(run) if run == current && !self.put_out && !self.leaving => self.start(now),
             Tick::Unready(run) if run == current => {
                 if let Some(app) = &self.container.app {
@@ -274,7 +279,12 @@ impl Pod {
         }
         self.open = false;
         self.container.end(code, reason, log, now);
-        if self.leaving || self.put_out {
+        let over = match read::text(&self.object, &["spec", "restartPolicy"]) {
+            "Never" => true,
+            "OnFailure" => code == 0,
+            _ => false,
+        };
+        if self.leaving || self.put_out || over {
             return Vec::new();
         }
         if self.container.restarts == 0 {

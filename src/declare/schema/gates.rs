@@ -9,7 +9,7 @@ use super::{Duration, Loose};
 pub(super) struct Gate {
     /// Its name, unique in the file.
     pub(super) name: String,
-    /// What is measured; `metric` and `http` are enforced.
+    /// What is measured; `metric`, `http` and `job` are enforced.
     #[schemars(rename = "type")]
     pub(super) kind: GateType,
     /// Default during.
@@ -18,9 +18,13 @@ pub(super) struct Gate {
     pub(super) query: Option<String>,
     /// http: what is asked by GET; a 2xx passes.
     pub(super) url: Option<String>,
-    /// job: what runs.
-    #[schemars(extend("x-unsupported" = true))]
+    /// job: what runs, in place of the image's entry point and arguments.
     pub(super) command: Option<Vec<String>>,
+    /// job: another image than the candidate's own.
+    pub(super) image: Option<String>,
+    /// job: how often a failed pod is replaced by another. Default 0.
+    #[schemars(range(max = 10))]
+    pub(super) retries: Option<u32>,
     /// metric: the least that passes.
     pub(super) min: Option<f64>,
     /// metric: the most that passes.
@@ -28,14 +32,14 @@ pub(super) struct Gate {
     /// A rule over the result.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) condition: Option<Loose>,
-    /// Time between two measurements. Default 1m.
+    /// metric, http: time between two measurements. Default 1m.
     pub(super) interval: Option<Duration>,
-    /// Failed measurements of one step, all together, that are accepted. Default 1.
+    /// metric, http: failed measurements of one step, all together, that are accepted. Default 1.
     #[schemars(range(max = 1000))]
     pub(super) failure_limit: Option<u32>,
-    /// Wait before the first measurement. Default 0s.
+    /// metric, http: wait before the first measurement. Default 0s.
     pub(super) initial_delay: Option<Duration>,
-    /// Longest wait for an answer. Default 30s.
+    /// Longest wait for an answer; of a job, from its start to its end. Default 30s, of a job 10m.
     pub(super) timeout: Option<Duration>,
     /// true: it is measured and told, and decides nothing. Default false.
     pub(super) dry_run: Option<bool>,

@@ -1,16 +1,18 @@
 //! What the team declares: gates before, during and after, and the objectives that a rollout waits for. The measuring is the evidence
 //! loop's; here it is decided what its counts mean.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::elapsed;
+use super::job::{self, Seen};
 use crate::model::duration::rough;
-use crate::model::gate::{self, DeclaredGate, Measure, Slo, When};
+use crate::model::gate::{self, Asks, DeclaredGate, Measure, Slo, When};
 use crate::model::name::ReleaseKey;
 use crate::model::policy::OnUnknown;
-use crate::model::rollout::{GateCount, Phase, Rollout, StageState, Version};
+use crate::model::rollout::{GateCount, JobRun, Phase, Rollout, StageState, Version};
 use crate::model::samples::{Answers, Measured, Question, Samples};
 use crate::model::verdict::{Answer, Gate, Numbers, Verdict};
 use crate::rollout::people;
@@ -50,7 +52,8 @@ pub fn cleared(rollout: &Rollout) -> bool {
     gates.map(gate_key).chain(waited_for(rollout).iter().map(slo_key)).all(passes)
 }
 
-fn gate_key(gate: &DeclaredGate) -> String {
+/// Returns the key of a gate's verdict.
+pub fn gate_key(gate: &DeclaredGate) -> String {
     Verdict::pass(Gate::Declared, "").named(&gate.name).key()
 }
 
@@ -62,12 +65,14 @@ pub fn slo_key(slo: &Slo) -> String {
 /// Returns what the evidence loop is to measure for them, templates filled in for this candidate.
 pub fn questions(rollout: &Rollout, paused: bool, release: &ReleaseKey) -> Vec<Question> {
     let Some(version) = rollout.candidate.version() else { return Vec::new() };
-    let gates = asked(rollout, paused).into_iter().map(|gate| Question {
-        key: gate_key(gate),
-        measure: filled(&gate.measure, version, release),
-        interval: gate.interval,
-        initial_delay: gate.initial_delay,
-        timeout: gate.timeout,
+    let gates = asked(rollout, paused).into_iter().filter_map(|gate| {
+        Some(Question {
+            key: gate_key(gate),
+            measure: filled(gate.asks.measure()?, version, release),
+            interval: gate.interval,
+            initial_delay: gate.initial_delay,
+            timeout: gate.timeout,
+        })
     });
     let objectives = waited_for(rollout).iter().map(|slo| Question {
         key: slo_key(slo),
@@ -79,15 +84,25 @@ pub fn questions(rollout: &Rollout, paused: bool, release: &ReleaseKey) -> Vec<Q
     gates.chain(objectives).collect()
 }
 
-fn filled(measure: &Measure, version: &Version, release: &ReleaseKey) -> Measure {
+/// Returns what a template stands for, as it is.
+fn value_of(name: &str, version: &Version, release: &ReleaseKey) -> Option<String> {
     let digest = || version.image.digest.to_string();
-    let value = |name: &str| match name {
+    match name {
         "version" => Some(version.image.tag.clone().unwrap_or_else(digest)),
         "commit.sha" => Some(version.revision.commit.to_string()),
         "env" => Some(release.environment.to_string()),
         "service.name" => Some(release.service.to_string()),
         _ => None,
-    };
+    }
+}
+
+/// Fills in templates where a value stands for itself, as in a word of a command.
+pub fn fill_plain(text: &str, version: &Version, release: &ReleaseKey) -> String {
+    gate::fill(text, |name| value_of(name, version, release))
+}
+
+fn filled(measure: &Measure, version: &Version, release: &ReleaseKey) -> Measure {
+    let value = |name: &str| value_of(name, version, release);
     let query = |text: &str| gate::fill(text, |name| value(name).map(|value| gate::in_query(&value)));
     match measure {
         Measure::Metric { query: text, min, max } => {
@@ -113,12 +128,35 @@ pub struct Bench<'a> {
     pub state: &'a StageState,
     /// What was measured in it.
     pub samples: Option<&'a Samples>,
+    /// What is seen of Jobs, by the key of their gates' verdicts.
+    pub jobs: &'a BTreeMap<String, Seen>,
     /// The measuring session of this process.
     pub session: u64,
     /// When measuring began; `None`: it has not.
     pub begun: Option<Timestamp>,
     /// The time of this pass.
     pub now: Timestamp,
+}
+
+/// What a gate says.
+#[derive(Debug)]
+pub struct Judged {
+    /// The key of its verdicts.
+    pub key: String,
+    /// What is to be kept of it.
+    pub kept: Kept,
+    /// Its verdict. None of a measurement: not measured yet, or the newest one failed and is accepted, so that no time is credited. None
+    /// of a Job: it runs.
+    pub verdict: Option<Verdict>,
+}
+
+/// What is kept of a gate.
+#[derive(Debug)]
+pub enum Kept {
+    /// How its measurements went.
+    Count(GateCount),
+    /// Its Job; none before the stage's pods stand.
+    Job(Option<JobRun>),
 }
 
 impl Bench<'_> {
@@ -144,20 +182,40 @@ impl Bench<'_> {
         count
     }
 
-    /// Judges one gate: its count as it is to be kept, its key, and its verdict. No verdict: not measured yet, or the newest measurement
-    /// failed and is accepted, so that no time is credited.
-    pub fn judge(&self, gate: &DeclaredGate) -> (String, GateCount, Option<Verdict>) {
+    /// Judges one gate. Wherever its answer comes from, this is the one place where it becomes a verdict.
+    pub fn judge(&self, gate: &DeclaredGate) -> Judged {
         let key = gate_key(gate);
-        let count = self.count(&key);
-        let verdict = self.verdict(gate, &key, count);
-        let named = verdict.map(|verdict| Verdict { dry_run: gate.dry_run, ..verdict.named(&gate.name) });
-        (key, count, named)
+        let (kept, verdict) = match &gate.asks {
+            Asks::Measured(measure) => {
+                let count = self.count(&key);
+                (Kept::Count(count), self.verdict(gate, measure, &key, count))
+            }
+            Asks::Run { .. } => self.ran(gate, &key),
+        };
+        let named = |verdict: Verdict| Verdict { dry_run: gate.dry_run, ..verdict.named(&gate.name) };
+        Judged { key, kept, verdict: verdict.map(named) }
     }
 
-    fn verdict(&self, gate: &DeclaredGate, key: &str, count: GateCount) -> Option<Verdict> {
+    fn ran(&self, gate: &DeclaredGate, key: &str) -> (Kept, Option<Verdict>) {
+        if self.begun.is_none() {
+            return (Kept::Job(None), None);
+        }
+        let run = self.state.jobs.get(key).cloned().unwrap_or(JobRun { attempt: 1, ..JobRun::default() });
+        let seen = self.jobs.get(key).unwrap_or(&Seen::Unknown);
+        let (run, verdict) = job::judge(seen, run, self.state.verdicts.get(key), gate.timeout);
+        (Kept::Job(Some(run)), verdict)
+    }
+
+    fn verdict(
+        &self,
+        gate: &DeclaredGate,
+        measure: &Measure,
+        key: &str,
+        count: GateCount,
+    ) -> Option<Verdict> {
         let (passed, failed) = count.totals();
         let answers = self.answers(key);
-        let numbers = |value: Option<f64>| self.numbers(&gate.measure, value, passed.saturating_add(failed));
+        let numbers = |value: Option<f64>| self.numbers(measure, value, passed.saturating_add(failed));
         if failed > u64::from(gate.failure_limit) {
             let (clause, value) = answers
                 .and_then(|answers| answers.last_failure.clone())

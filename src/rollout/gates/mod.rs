@@ -2,26 +2,28 @@
 //! pass, fail, unknown, or nothing yet.
 
 pub mod declared;
+pub mod job;
 mod latency;
 mod pods;
 #[cfg(test)]
 mod tests;
 mod traffic;
 mod turn;
+mod words;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use declared::Bench;
+use declared::{Bench, Judged, Kept};
 pub use traffic::{Traffics, traffic};
 pub use turn::{FROM_BEGIN, begin_anew};
 
 use crate::model::gate::DeclaredGate;
 use crate::model::observed::PodView;
 use crate::model::policy::{CheckKind, LatencyLimit, Policy};
-use crate::model::rollout::{GateCount, StageLatency, StageState};
+use crate::model::rollout::{GateCount, JobRun, StageLatency, StageState};
 use crate::model::samples::{self, Samples, Tally};
 use crate::model::verdict::{Answer, Gate, Verdict};
 
@@ -34,6 +36,8 @@ pub struct Stage<'a> {
     pub max_error_rate: Option<f64>,
     /// The declared gates that this stage asks.
     pub declared: Vec<&'a DeclaredGate>,
+    /// What is seen of the Jobs among them, by the key of their verdicts.
+    pub jobs: BTreeMap<String, job::Seen>,
     /// The limits of latency, where this stage asks them.
     pub max_latency: &'a [LatencyLimit],
     /// What the record keeps of the stage.
@@ -69,6 +73,10 @@ pub struct Evaluation {
     pub stable: Tally,
     /// The measurements of declared gates, as they are to be kept.
     pub gates: BTreeMap<String, GateCount>,
+    /// The Jobs of declared gates, as they are to be kept.
+    pub jobs: BTreeMap<String, JobRun>,
+    /// A Job has not told yet: the stage does not end before it has, and its time counts meanwhile.
+    pub awaited: bool,
     /// How long requests took since the stage began, as it is to be kept.
     pub latency: Option<StageLatency>,
     /// A quantile is above its limit and that may still be chance: a step does not end on it.
@@ -91,11 +99,20 @@ impl Evaluation {
     /// Judges declared gates; one that is only told is waited for by nobody.
     pub fn declared(&mut self, gates: &[&DeclaredGate], bench: Bench<'_>) {
         for gate in gates {
-            let (key, count, verdict) = bench.judge(gate);
-            self.gates.insert(key, count);
-            if verdict.is_some() || !gate.dry_run {
-                self.add(verdict);
+            let Judged { key, kept, verdict } = bench.judge(gate);
+            let silent = verdict.is_none() && !gate.dry_run;
+            match kept {
+                Kept::Count(count) => {
+                    self.gates.insert(key, count);
+                    self.pending |= silent;
+                }
+                Kept::Job(Some(run)) => {
+                    self.jobs.insert(key, run);
+                    self.awaited |= silent;
+                }
+                Kept::Job(None) => self.awaited |= silent,
             }
+            self.verdicts.extend(verdict.map(|verdict| (verdict.key(), verdict)));
         }
     }
 
@@ -128,7 +145,8 @@ impl Stage<'_> {
             self.latency(samples, &mut all);
         }
         let Self { state, session, now, .. } = *self;
-        all.declared(&self.declared, Bench { state, samples, session, begun: state.ready_at, now });
+        let bench = Bench { state, samples, jobs: &self.jobs, session, begun: state.ready_at, now };
+        all.declared(&self.declared, bench);
         if self.state.ready_at.is_none() {
             // The pods are still on their way: what fails fails at once, but nobody can have passed, and nobody is late.
             all.verdicts.retain(|_, verdict| verdict.answer == Answer::Fail);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{Behaviour, World};
-use crate::model::gate::{DeclaredGate, Measure, Slo, When};
+use crate::model::gate::{Asks, DeclaredGate, Measure, Slo, When};
 use crate::model::policy::{OnUnknown, Strategy};
 use crate::model::record::Record;
 use crate::model::rollout::{Hold, Outcome, Phase};
@@ -13,7 +13,11 @@ use crate::model::verdict::{Answer, Gate};
 fn gate(when: When) -> DeclaredGate {
     DeclaredGate {
         name: "sold".into(),
-        measure: Measure::Metric { query: "a{v=\"{{version}}\"}".into(), min: Some(0.9), max: None },
+        asks: Asks::Measured(Measure::Metric {
+            query: "a{v=\"{{version}}\"}".into(),
+            min: Some(0.9),
+            max: None,
+        }),
         when,
         interval: Duration::from_secs(2),
         failure_limit: 1,

@@ -9,6 +9,7 @@ mod gates;
 mod gateway;
 mod group;
 mod in_place;
+mod jobs;
 mod model;
 mod people;
 mod routed;

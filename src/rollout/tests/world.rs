@@ -24,10 +24,11 @@ use crate::model::samples::{
 use crate::model::standing::Surroundings;
 use crate::model::transition::{Kind, Transition};
 use crate::model::write::Write;
-use crate::model::{ANNOTATION_ROLLOUT, IMAGE_PLACEHOLDER, LABEL_RELEASE, LABEL_TRACK};
+use crate::model::{ANNOTATION_ROLLOUT, IMAGE_PLACEHOLDER, LABEL_GATE, LABEL_RELEASE, LABEL_TRACK};
 use crate::render;
 use crate::rollout::{
-    Inputs, advance, assignment, effects, must_store, rebuild, size, track_keys, view::View, view::epoch_of,
+    Inputs, advance, assignment, effects, job_keys, must_store, rebuild, size, track_keys, view::View,
+    view::epoch_of,
 };
 
 /// How the pods of an image behave.
@@ -38,6 +39,14 @@ pub enum Behaviour {
     Crash,
     NeverStarts,
     FailsChecks,
+}
+
+/// How a Job ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobEnd {
+    Code(i32),
+    NeverStarts,
+    Hangs,
 }
 
 /// Where a run is cut.
@@ -92,6 +101,8 @@ pub struct World {
     pub provider_down: bool,
     /// What the questions of declared gates give, by key; what is not here is not measured.
     pub measures: BTreeMap<String, Measured>,
+    /// How the Jobs of gates end, by the gate's name; those that are not here complete.
+    pub ends: BTreeMap<String, JobEnd>,
     pub transitions: Vec<Transition>,
     pub creates: BTreeMap<String, u32>,
     pub deletes: BTreeMap<String, u32>,
@@ -301,6 +312,7 @@ impl World {
             around: Surroundings::default(),
             provider_down: false,
             measures: BTreeMap::new(),
+            ends: BTreeMap::new(),
             transitions: Vec::new(),
             creates: BTreeMap::new(),
             deletes: BTreeMap::new(),
@@ -397,6 +409,7 @@ impl World {
         wanted.insert(render::autoscaler_key("web", "shop"));
         if let Some(record) = &self.record {
             wanted.extend(track_keys(&self.release, "shop", record));
+            wanted.extend(job_keys(&self.release, "shop", record));
         }
         wanted.extend(
             self.head.desired().iter().flat_map(|desired| desired.objects.iter().map(|m| m.key.clone())),
@@ -525,7 +538,9 @@ impl World {
             let refused = match &write {
                 Write::Apply { manifest, fence: None } => self.objects.contains_key(&manifest.key),
                 Write::Apply { manifest, fence: Some(_) } => !self.objects.contains_key(&manifest.key),
-                Write::Scale { key, .. } | Write::Raise { key, .. } => !self.objects.contains_key(key),
+                Write::Scale { key, .. } | Write::Raise { key, .. } | Write::Start { key, .. } => {
+                    !self.objects.contains_key(key)
+                }
                 Write::SaveRevision { rollout, .. }
                 | Write::MarkRevision { rollout, .. }
                 | Write::DropRevision { rollout } => {
@@ -604,6 +619,13 @@ impl World {
                 object.version = version;
             }
             Write::Scale { .. } | Write::Raise { .. } => self.resize(write, version),
+            Write::Start { key, fence } => {
+                let object = self.objects.get_mut(&key).expect("start of what is there");
+                if object.uid == fence.uid && object.version.to_string() == fence.resource_version {
+                    object.body["spec"]["suspend"] = json!(false);
+                    object.version = version;
+                }
+            }
             Write::Route { key, patch, fence } => self.patch_route(&key, &patch, Some(&fence)),
             Write::Delete { key, uid } => {
                 if self.objects.get(&key).is_some_and(|object| object.uid == uid) {
@@ -616,7 +638,7 @@ impl World {
                         .map(|set| set.view.uid.clone())
                         .collect();
                     self.sets.retain(|set| !gone.contains(&set.view.uid));
-                    self.pods.retain(|pod| !gone.contains(&pod.owner));
+                    self.pods.retain(|pod| !gone.contains(&pod.owner) && pod.owner != uid);
                 }
             }
             Write::ReplacePod { uid, .. } => self.pods.retain(|pod| pod.uid != uid),
@@ -663,7 +685,11 @@ impl World {
             self.deployment(&key);
         }
         self.stateful_sets();
-        for pod in &mut self.pods {
+        self.jobs();
+        let of_job = |key: &ObjectKey| key.kind == "Job";
+        let jobs: BTreeSet<&String> =
+            self.objects.iter().filter(|(key, _)| of_job(key)).map(|(_, object)| &object.uid).collect();
+        for pod in self.pods.iter_mut().filter(|pod| !jobs.contains(&pod.owner)) {
             let behaviour = pod.image_id.as_ref().and_then(|digest| self.behaviours.get(digest)).copied();
             match behaviour.unwrap_or(Behaviour::Healthy) {
                 Behaviour::Crash => {
@@ -682,6 +708,68 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The Job controller: a pod in one round, its end in the next.
+    fn jobs(&mut self) {
+        let running = |object: &Object| {
+            object.body["spec"]["suspend"] == json!(false) && object.body["status"]["conditions"].is_null()
+        };
+        let jobs = self.objects.iter().filter(|(key, object)| key.kind == "Job" && running(object));
+        let keys: Vec<ObjectKey> = jobs.map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let object = self.objects[&key].clone();
+            let gate = object.body["metadata"]["labels"][LABEL_GATE].as_str().unwrap();
+            let end = self.ends.get(gate).copied().unwrap_or(JobEnd::Code(0));
+            self.clock += 1;
+            let now = self.now.to_string();
+            let body = &mut self.objects.get_mut(&key).unwrap().body;
+            let Some(at) = self.pods.iter().position(|pod| pod.owner == object.uid) else {
+                body["status"] = json!({"startTime": now});
+                let pod = self.pod(&object.uid, "", "");
+                self.pods.push(pod);
+                continue;
+            };
+            let seconds = body["spec"]["activeDeadlineSeconds"].as_i64().unwrap();
+            let begun: Timestamp = body["status"]["startTime"].as_str().unwrap().parse().unwrap();
+            let late = self.now.duration_since(begun).as_secs() >= seconds;
+            let pod = &mut self.pods[at];
+            pod.started = end != JobEnd::NeverStarts;
+            let (kind, reason) = match end {
+                _ if late => ("Failed", "DeadlineExceeded"),
+                JobEnd::NeverStarts => {
+                    pod.unschedulable = Some("no room".to_owned());
+                    continue;
+                }
+                JobEnd::Hangs => continue,
+                JobEnd::Code(0) => ("Complete", ""),
+                JobEnd::Code(_) => ("Failed", "BackoffLimitExceeded"),
+            };
+            if let (JobEnd::Code(code), false) = (end, late) {
+                let message = "one\nthe last words".to_owned();
+                pod.ended = true;
+                pod.terminated = Some(Stopped { reason: "Error".into(), message, exit_code: Some(code) });
+            }
+            body["status"]["conditions"] =
+                json!([{"type": kind, "status": "True", "reason": reason, "lastTransitionTime": now}]);
+            self.objects.get_mut(&key).unwrap().version = self.clock;
+        }
+    }
+
+    /// Somebody deletes the Jobs.
+    pub fn delete_jobs(&mut self) {
+        self.objects.retain(|key, _| key.kind != "Job");
+        self.stir();
+    }
+
+    /// The Jobs that are there, whole.
+    pub fn job_bodies(&self) -> Vec<Value> {
+        self.objects.iter().filter(|(key, _)| key.kind == "Job").map(|(_, job)| job.body.clone()).collect()
+    }
+
+    /// The Jobs that are there.
+    pub fn job_names(&self) -> Vec<String> {
+        self.objects.keys().filter(|key| key.kind == "Job").map(|key| key.name.clone()).collect()
     }
 
     fn deployment(&mut self, key: &ObjectKey) {

@@ -12,6 +12,7 @@ pub(crate) fn fill(kind: &KindSpec, object: &mut Value) {
         ("autoscaling", _) => autoscaler(json::map_mut(object, &["spec"])),
         ("apps", "StatefulSet") => stateful_set(object),
         ("apps", "DaemonSet") => daemon_set(object),
+        ("batch", "Job") => job(json::map_mut(object, &["spec"])),
         ("", "Pod") => pod(object),
         ("", "Service") => service(json::map_mut(object, &["spec"])),
         ("", "Secret") => secret(object),
@@ -88,6 +89,18 @@ fn daemon_set(object: &mut Value) {
         json::default(rolling, "maxSurge", 0);
     }
     json::default(spec, "revisionHistoryLimit", 10);
+    template(spec);
+}
+
+fn job(spec: &mut Map<String, Value>) {
+    json::default(spec, "completionMode", "NonIndexed");
+    json::default(spec, "completions", 1);
+    json::default(spec, "parallelism", 1);
+    json::default(spec, "backoffLimit", 6);
+    json::default(spec, "suspend", false);
+    json::default(spec, "manualSelector", false);
+    let replaced = if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
+    json::default(spec, "podReplacementPolicy", replaced);
     template(spec);
 }
 

@@ -141,6 +141,9 @@ impl KindSpec {
                 "template": {"metadata": {}, "spec": {"containers": null}},
             }}),
             ("apps", "ControllerRevision") => json!({"metadata": {}}),
+            ("batch", "Job") => json!({"metadata": {}, "status": {}, "spec": {
+                "template": {"metadata": {}, "spec": {"containers": null}},
+            }}),
             ("", "Pod") => json!({"metadata": {}, "status": {}, "spec": {"containers": null}}),
             ("", "Service") => json!({"metadata": {}, "spec": {}, "status": {"loadBalancer": {}}}),
             ("", "Event") => json!({"metadata": {}, "involvedObject": {}, "source": {}}),
@@ -182,6 +185,7 @@ impl KindSpec {
                     | "StatefulSet"
                     | "DaemonSet"
                     | "Pod"
+                    | "Job"
                     | "CustomResourceDefinition"
             )
     }
@@ -224,6 +228,7 @@ const BUILT_IN: &[Row] = &[
     ("apps", "v1", "StatefulSet", "statefulsets", "sts", "nsc", "apps.v1.StatefulSet"),
     ("apps", "v1", "DaemonSet", "daemonsets", "ds", "ns", "apps.v1.DaemonSet"),
     ("apps", "v1", "ControllerRevision", "controllerrevisions", "", "n", "apps.v1.ControllerRevision"),
+    ("batch", "v1", "Job", "jobs", "", "ns", "batch.v1.Job"),
     ("coordination.k8s.io", "v1", "Lease", "leases", "", "n", "coordination.v1.Lease"),
     ("events.k8s.io", "v1", "Event", "events", "ev", "n", "events.v1.Event"),
     (

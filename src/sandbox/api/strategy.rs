@@ -28,6 +28,7 @@ pub(crate) fn at_birth(store: &mut Store, kind: &KindSpec, object: &mut Value, n
         }
         ("", "Pod") => pod(object),
         ("", "Service") => service(store, object),
+        ("batch", "Job") => job(object),
         ("apps", "ReplicaSet" | "Deployment") => json::set(object, &["status"], json!({})),
         ("apps", "StatefulSet") => {
             json::set(object, &["status"], json!({"replicas": 0, "availableReplicas": 0}));
@@ -45,6 +46,20 @@ pub(crate) fn at_birth(store: &mut Store, kind: &KindSpec, object: &mut Value, n
     if kind.is("apps", "ReplicaSet") {
         json::set(object, &["status", "replicas"], 0);
     }
+}
+
+/// A Job selects its pods by its own UID.
+fn job(job: &mut Value) {
+    const UID: &str = "batch.kubernetes.io/controller-uid";
+    let part = |name: &str| json::text(job, &["metadata", name]).to_owned();
+    let (uid, name) = (part("uid"), part("name"));
+    json::set(job, &["status"], json!({}));
+    for (label, value) in
+        [(UID, &uid), ("controller-uid", &uid), ("batch.kubernetes.io/job-name", &name), ("job-name", &name)]
+    {
+        json::set(job, &["spec", "template", "metadata", "labels", label], value.as_str());
+    }
+    json::set(job, &["spec", "selector"], json!({"matchLabels": {UID: uid}}));
 }
 
 fn pod(pod: &mut Value) {

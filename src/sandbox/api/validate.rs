@@ -24,6 +24,7 @@ pub(crate) fn check(kind: &KindSpec, live: Option<&Value>, new: &Value) -> Resul
             workload(kind, live, new, &mut errors);
             super::validate_sets::check(kind, live, new, &mut errors);
         }
+        ("batch", "Job") => job(live, new, &mut errors),
         ("", "Pod") => {
             containers(json::at(new, &["spec"]), "spec", &mut errors);
             if let Some(live) = live {
@@ -198,6 +199,21 @@ fn deployment(new: &Value, errors: &mut Vec<FieldError>) {
             &json!(deadline),
             "must be greater than minReadySeconds",
         ));
+    }
+}
+
+fn job(live: Option<&Value>, new: &Value, errors: &mut Vec<FieldError>) {
+    containers(json::at(new, &["spec", "template", "spec"]), "spec.template.spec", errors);
+    let restart = json::text(new, &["spec", "template", "spec", "restartPolicy"]);
+    if !matches!(restart, "Never" | "OnFailure") {
+        let path = "spec.template.spec.restartPolicy";
+        errors.push(FieldError::not_supported(path, &json!(restart), &["OnFailure", "Never"]));
+    }
+    for name in ["template", "selector", "completions"] {
+        let of = |object: &Value| json::at(object, &["spec", name]).cloned().unwrap_or_default();
+        if live.is_some_and(|live| of(live) != of(new)) {
+            errors.push(FieldError::invalid(format!("spec.{name}"), &of(new), "field is immutable"));
+        }
     }
 }
 

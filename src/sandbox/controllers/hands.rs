@@ -25,6 +25,7 @@ pub(super) struct Hands {
     revisions: Option<Arc<KindSpec>>,
     pods: Option<Arc<KindSpec>>,
     autoscalers: Option<Arc<KindSpec>>,
+    jobs: Option<Arc<KindSpec>>,
     time_scale: f64,
 }
 
@@ -39,6 +40,7 @@ impl Hands {
             stateful_sets: kind("apps", "v1", "statefulsets"),
             revisions: kind("apps", "v1", "controllerrevisions"),
             pods: kind("", "v1", "pods"),
+            jobs: kind("batch", "v1", "jobs"),
             autoscalers,
             core,
             time_scale,
@@ -134,6 +136,18 @@ impl Hands {
 
     pub(super) fn update_stateful_set_status(&self, set: Value) -> Result<Arc<Value>, ApiError> {
         self.update(self.stateful_sets.as_ref(), set, "status")
+    }
+
+    pub(super) fn job(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.get(self.jobs.as_ref(), namespace, name)
+    }
+
+    pub(super) fn all_jobs(&self) -> Vec<Arc<Value>> {
+        self.list(self.jobs.as_ref(), "")
+    }
+
+    pub(super) fn update_job_status(&self, job: Value) -> Result<Arc<Value>, ApiError> {
+        self.update(self.jobs.as_ref(), job, "status")
     }
 
     pub(super) fn all_deployments(&self) -> Vec<Arc<Value>> {
@@ -271,7 +285,7 @@ pub(super) fn controls(owner: &Value, object: &Value) -> bool {
 /// The reference by which `owner` controls what it makes.
 pub(super) fn controller_reference(owner: &Value, kind: &str) -> Value {
     json!({
-        "apiVersion": "apps/v1", "kind": kind,
+        "apiVersion": if kind == "Job" { "batch/v1" } else { "apps/v1" }, "kind": kind,
         "name": json::text(owner, &["metadata", "name"]), "uid": json::text(owner, &["metadata", "uid"]),
         "controller": true, "blockOwnerDeletion": true,
     })

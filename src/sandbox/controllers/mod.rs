@@ -1,4 +1,4 @@
-//! What a controller manager does to Deployments, ReplicaSets, StatefulSets, autoscalers and what is left behind by a deleted owner.
+//! What a controller manager does to Deployments, ReplicaSets, StatefulSets, Jobs, autoscalers and what is left behind by a deleted owner.
 //!
 //! What it does: follows the store's changes and brings pods, replica sets and statuses to where the genuine controllers
 //! would bring them, by the same arithmetic. Not used beside a genuine server, which has its own.
@@ -12,6 +12,7 @@ mod deployment;
 mod garbage;
 mod hands;
 mod history;
+mod job;
 mod pods;
 mod replica_set;
 mod revision;
@@ -48,6 +49,7 @@ enum Key {
     Deployment(String, String),
     Autoscaler(String, String),
     StatefulSet(String, String),
+    Job(String, String),
 }
 
 /// What came of one look.
@@ -146,6 +148,7 @@ impl Manager {
                 autoscaler::sync(&self.hands, &mut self.recommended, namespace, name)
             }
             Key::StatefulSet(namespace, name) => stateful_set::sync(&self.hands, namespace, name),
+            Key::Job(namespace, name) => job::sync(&self.hands, namespace, name),
         };
         match outcome {
             Outcome::Done => {
@@ -189,6 +192,7 @@ impl Manager {
                 self.due.insert(replica_set_key(&change.new));
                 self.mark_owner(&change.new);
             }
+            ("batch", "jobs") => self.due.extend([job_key(&change.new)]),
             ("", "pods") => {
                 for pod in change.old.iter().chain([&change.new]) {
                     self.mark_owner(pod);
@@ -216,6 +220,9 @@ impl Manager {
             "StatefulSet" => {
                 self.due.insert(Key::StatefulSet(namespace.to_owned(), name));
             }
+            "Job" => {
+                self.due.insert(Key::Job(namespace.to_owned(), name));
+            }
             "ReplicaSet" => {
                 if let Some(set) = self.hands.replica_set(namespace, &name)
                     && let Some(above) = hands::controller_of(&set)
@@ -235,6 +242,7 @@ impl Manager {
         self.due.extend(self.hands.all_replica_sets().iter().map(|one| replica_set_key(one)));
         self.due.extend(self.hands.autoscalers("").iter().map(|one| autoscaler_key(one)));
         self.due.extend(self.hands.all_stateful_sets().iter().map(|one| stateful_set_key(one)));
+        self.due.extend(self.hands.all_jobs().iter().map(|one| job_key(one)));
     }
 }
 
@@ -251,6 +259,11 @@ fn deployment_key(object: &Value) -> Key {
 fn stateful_set_key(object: &Value) -> Key {
     let (namespace, name) = key_parts(object);
     Key::StatefulSet(namespace, name)
+}
+
+fn job_key(object: &Value) -> Key {
+    let (namespace, name) = key_parts(object);
+    Key::Job(namespace, name)
 }
 
 fn replica_set_key(object: &Value) -> Key {

@@ -56,7 +56,7 @@ fn manage(hands: &Hands, set: &Arc<Value>, mut active: Vec<&Value>) -> Result<()
     if active.len() < wanted {
         let namespace = json::text(set, &["metadata", "namespace"]);
         for _ in 0..(wanted - active.len()).min(BURST) {
-            hands.create_pod(namespace, new_pod(set))?;
+            hands.create_pod(namespace, new_pod(set, "ReplicaSet"))?;
         }
     } else if active.len() > wanted {
         let many = (active.len() - wanted).min(BURST);
@@ -71,12 +71,13 @@ fn manage(hands: &Hands, set: &Arc<Value>, mut active: Vec<&Value>) -> Result<()
     Ok(())
 }
 
-fn new_pod(set: &Value) -> Value {
+/// The pod that an owner's template makes.
+pub(super) fn new_pod(set: &Value, kind: &str) -> Value {
     let template = |name: &str| json::at(set, &["spec", "template", "metadata", name]).cloned();
     let mut pod = json!({
         "metadata": {
             "generateName": format!("{}-", json::text(set, &["metadata", "name"])),
-            "ownerReferences": [controller_reference(set, "ReplicaSet")],
+            "ownerReferences": [controller_reference(set, kind)],
         },
         "spec": json::at(set, &["spec", "template", "spec"]).cloned().unwrap_or_default(),
     });

@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     autoscaling::v2::HorizontalPodAutoscaler,
+    batch::v1::Job,
     core::v1::Pod,
 };
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -300,4 +301,87 @@ async fn an_autoscaler_follows_the_use_within_its_bounds_and_leaves_nothing_at_n
     };
     tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap();
     assert_eq!(world.deployments.get("web").await.unwrap().spec.unwrap().replicas, Some(0));
+}
+
+fn check(retries: i32, deadline: Option<i64>) -> Value {
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "check"},
+        "spec": {
+            "suspend": true, "backoffLimit": retries, "activeDeadlineSeconds": deadline,
+            "podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]},
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "app", "image": "x"}]}},
+        },
+    })
+}
+
+/// Ends the pods of the Job `check` one after the other, each in its phase, and returns how the Job ends and how many pods it made.
+async fn run(world: &World, retries: i32, deadline: Option<i64>, ends: &[&str]) -> (String, usize) {
+    let jobs: Api<Job> = Api::namespaced(world.server.client(), "default");
+    let params = PatchParams::apply("idp").force();
+    jobs.patch("check", &params, &Patch::Apply(check(retries, deadline))).await.unwrap();
+    let started = json!({"apiVersion": "batch/v1", "kind": "Job", "spec": {"suspend": false}});
+    let mut seen = std::collections::BTreeSet::new();
+    for round in 0..2_000 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let pods = world.pods.list(&ListParams::default()).await.unwrap().items;
+        if round == 5 {
+            assert!(pods.is_empty(), "it is suspended");
+            let rollout = PatchParams::apply("idp-rollout").force();
+            jobs.patch("check", &rollout, &Patch::Apply(&started)).await.unwrap();
+        }
+        for pod in pods {
+            let name = pod.metadata.name.unwrap();
+            let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
+            let fresh = seen.insert(name.clone());
+            let (true, "Pending", Some(end)) = (fresh, phase.as_str(), ends.get(seen.len() - 1)) else {
+                continue;
+            };
+            let target = json!([{"type": "DisruptionTarget", "status": "True"}]);
+            let conditions = if *end == "Evicted" { target } else { json!([]) };
+            let phase = if *end == "Evicted" { "Failed" } else { end };
+            let status = json!({"status": {"phase": phase, "conditions": conditions}});
+            world.pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+        }
+        let job = jobs.get("check").await.unwrap();
+        let all = job.status.and_then(|status| status.conditions).unwrap_or_default();
+        if let Some(end) = all.iter().find(|one| matches!(one.type_.as_str(), "Complete" | "Failed")) {
+            return (format!("{} {}", end.type_, end.reason.clone().unwrap_or_default()), seen.len());
+        }
+    }
+    panic!("the Job did not end");
+}
+
+#[tokio::test]
+async fn a_job_ends_with_its_pods_or_at_its_deadline() {
+    for (retries, deadline, ends, expected, pods) in [
+        (0, None, vec!["Succeeded"], "Complete CompletionsReached", 1),
+        (0, None, vec!["Failed"], "Failed BackoffLimitExceeded", 1),
+        (1, None, vec!["Failed", "Succeeded"], "Complete CompletionsReached", 2),
+        (0, None, vec!["Evicted", "Succeeded"], "Complete CompletionsReached", 2),
+        (0, Some(3_000), vec![], "Failed DeadlineExceeded", 1),
+    ] {
+        let world = world(0.0001);
+        assert_eq!(run(&world, retries, deadline, &ends).await, (expected.to_owned(), pods), "{ends:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_job_takes_its_pods_along_and_its_template_stays_as_it_is() {
+    let world = world(1.0);
+    let jobs: Api<Job> = Api::namespaced(world.server.client(), "default");
+    let mut body = check(0, None);
+    body["spec"]["suspend"] = json!(false);
+    let params = PatchParams::apply("idp").force();
+    jobs.patch("check", &params, &Patch::Apply(&body)).await.unwrap();
+    let pods = async || world.pods.list(&ListParams::default()).await.unwrap().items.len();
+    while pods().await != 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    body["spec"]["template"]["spec"]["containers"][0]["image"] = json!("y");
+    let refused = jobs.patch("check", &params, &Patch::Apply(&body)).await.unwrap_err();
+    assert!(refused.to_string().contains("field is immutable"), "{refused}");
+    jobs.delete("check", &DeleteParams::background()).await.unwrap();
+    while pods().await != 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

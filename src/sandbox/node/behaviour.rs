@@ -24,6 +24,20 @@ pub enum Exit {
     Crash,
     /// Killed for its memory: `oom`.
     OutOfMemory,
+    /// With this code, as the pods of Jobs do.
+    Code(u8),
+}
+
+impl Exit {
+    /// The code, the reason and the last lines of the log.
+    pub(crate) fn told(self) -> (i64, &'static str, String) {
+        match self {
+            Self::Crash => (1, "Error", "fatal: the program gave up\n".to_owned()),
+            Self::OutOfMemory => (137, "OOMKilled", String::new()),
+            Self::Code(0) => (0, "Completed", String::new()),
+            Self::Code(code) => (i64::from(code), "Error", format!("fatal: gave up with code {code}\n")),
+        }
+    }
 }
 
 /// Everything that an image's pods do out of the ordinary. The default is a healthy pod.
@@ -40,6 +54,11 @@ pub struct Behaviour {
     pub exit: Option<Exit>,
     /// `crash-30s`, `oom-30s`: it serves for this time first, which the node scales.
     pub exit_after: Option<Duration>,
+    /// `exit-3`: the code with which a container ends that does not run for ever, as those of Jobs; 0 if nothing is said. With `hang`
+    /// it never ends.
+    pub exit_code: u8,
+    /// `runs-30s`: how long such a container runs, which the node scales.
+    pub runs_for: Option<Duration>,
     /// `pull-error`: the image cannot be had.
     pub pull_error: bool,
     /// `config-error`: the container cannot be made.
@@ -64,6 +83,16 @@ impl Behaviour {
             out.add(word);
         }
         out
+    }
+
+    /// The behaviour of a container in a pod with this `restartPolicy`: what is not always started again runs to an end.
+    pub(crate) fn under(&self, policy: &str) -> Self {
+        let serves = matches!(policy, "" | "Always") || self.exit.is_some() || self.hangs;
+        if serves {
+            return self.clone();
+        }
+        let (exit, exit_after) = (Some(Exit::Code(self.exit_code)), self.runs_for);
+        Self { exit, exit_after, ..self.clone() }
     }
 
     fn add(&mut self, word: &str) {
@@ -92,6 +121,8 @@ impl Behaviour {
                 self.exit = Some(if name == "oom" { Exit::OutOfMemory } else { Exit::Crash });
                 self.exit_after = Some(time);
             }
+            ("runs", Some(time), _) => self.runs_for = Some(time),
+            ("exit", _, Ok(_)) => self.exit_code = amount.parse().unwrap_or(u8::MAX),
             ("errors", _, Ok(percent)) => self.error_percent = percent.clamp(0.0, 100.0),
             _ => {}
         }
@@ -155,6 +186,11 @@ mod tests {
         assert_eq!(Behaviour::parse("1.2.3"), Behaviour::default());
         assert_eq!(Behaviour::parse("unready-30s").unready_after, Some(Duration::from_secs(30)));
         assert_eq!(Behaviour::parse("crash-5s").exit_after, Some(Duration::from_secs(5)));
+        assert_eq!(Behaviour::parse("exit-3").under("Never").exit, Some(Exit::Code(3)));
+        assert_eq!(Behaviour::parse("v1").under("OnFailure").exit, Some(Exit::Code(0)));
+        assert_eq!(Behaviour::parse("exit-3").under("Always").exit, None);
+        assert_eq!(Behaviour::parse("hang").under("Never").exit, None);
+        assert_eq!(Behaviour::parse("crash.exit-3").under("Never").exit, Some(Exit::Crash));
         assert_eq!(Behaviour::parse("latency-200ms").latency, Duration::from_millis(200));
     }
 

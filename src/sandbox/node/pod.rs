@@ -116,11 +116,8 @@ impl Pod {
         match news {
             News::Object(object) => self.object = *object,
             News::Exited { container, run, exit } if self.is_current(container, run) => {
-                let (code, reason, log) = match exit {
-                    Exit::Crash => (1, "Error", "fatal: the program gave up\n"),
-                    Exit::OutOfMemory => (137, "OOMKilled", ""),
-                };
-                self.ended(container, code, reason, log).await;
+                let (code, reason, log) = exit.told();
+                self.ended(container, code, reason, &log).await;
             }
             News::Refused { container, run } if self.is_current(container, run) => {
                 let message = "a port of the pod's address could not be opened";
@@ -161,9 +158,10 @@ impl Pod {
     async fn start(&mut self, at: usize) {
         let now = self.shared.clock.now_text();
         let seed = self.shared.seed ^ u64::from(u32::from(self.address));
+        let policy = json::text(&self.object, &["spec", "restartPolicy"]).to_owned();
         let Some(container) = self.containers.get_mut(at) else { return };
         container.pulled = (self.shared.resolver)(&container.image);
-        let behaviour = container.pulled.behaviour.clone();
+        let behaviour = container.pulled.behaviour.under(&policy);
         if behaviour.pull_error {
             let (reason, message) = pull_problem(&container.state, &container.image);
             container.state = State::waiting(reason, message);

@@ -10,10 +10,11 @@ use kube::runtime::watcher::{self, Event};
 use tokio::task::JoinSet;
 
 /// What the daemon makes, and what the controllers make of it.
-const KINDS: [(&str, &str, &str); 7] = [
+const KINDS: [(&str, &str, &str); 8] = [
     ("apps", "v1", "Deployment"),
     ("apps", "v1", "ReplicaSet"),
     ("apps", "v1", "StatefulSet"),
+    ("batch", "v1", "Job"),
     ("", "v1", "Service"),
     ("", "v1", "Secret"),
     ("", "v1", "ConfigMap"),
@@ -75,6 +76,12 @@ fn facts(kind: &str, object: &DynamicObject) -> String {
     let labels = object.metadata.labels.as_ref().filter(|_| kind == "Secret");
     let at = |map: Option<&BTreeMap<String, String>>, name: &str| map?.get(name).cloned();
     let rollout = at(annotations, "idp.dev/rollout").or(at(labels, "idp.dev/rollout"));
+    if kind == "Job" {
+        let ended =
+            object.data.pointer("/status/conditions").and_then(|all| all.as_array()).into_iter().flatten();
+        let ended = ended.filter(|one| one["type"] == "Failed" && one["status"] == "True");
+        return if ended.count() > 0 { "failed".to_owned() } else { "a candidate's".to_owned() };
+    }
     let replicas = object.data.pointer("/spec/replicas");
     format!("replicas {replicas:?}, rollout {rollout:?}, mark {:?}", at(labels, "idp.dev/mark"))
 }

@@ -45,6 +45,8 @@ const ROLLING: &str = "strategy: rolling";
 const BLUE_GREEN: &str = "strategy: blue_green";
 const RECREATE: &str = "strategy: recreate";
 
+const GATED: &str = "strategy: canary\n  gates: [{name: check, type: job, when: before, command: [/check], timeout: 1m}], canary: [{weight: 50, pause: 1s}, {weight: 100, pause: 1s}]";
+
 const fn change(content: &'static str, behaviour: &'static str, outcome: Outcome) -> Change {
     Change { content, behaviour, outcome: Some(outcome) }
 }
@@ -177,6 +179,28 @@ pub const SCENARIOS: &[Scenario] = &[
             change("two", "v2.crash", Outcome::RolledBack),
             change("three", "v3", Outcome::Promoted),
         ],
+    },
+    Scenario {
+        service: "good-gate-job",
+        strategy: GATED,
+        manifests: None,
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2", Outcome::Promoted)],
+    },
+    Scenario {
+        service: "bad-gate-job",
+        strategy: GATED,
+        manifests: None,
+        changes: &[
+            change("one", "v1", Outcome::Promoted),
+            change("two", "v2.exit-3", Outcome::Failed),
+            change("three", "v3", Outcome::Promoted),
+        ],
+    },
+    Scenario {
+        service: "left-gate-job",
+        strategy: GATED,
+        manifests: None,
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.exit-3", Outcome::Failed)],
     },
     Scenario {
         service: "revert",
