@@ -58,7 +58,7 @@ pub(super) fn policy(
         Strategy::BlueGreen => {
             vec![Step::timed(0, Duration::ZERO), Step::timed(100, rollback.window)]
         }
-        Strategy::Rolling | Strategy::Recreate => Vec::new(),
+        Strategy::Rolling | Strategy::Recreate | Strategy::Job => Vec::new(),
     };
     Policy {
         strategy,

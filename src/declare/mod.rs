@@ -19,6 +19,7 @@ mod deploy;
 mod diagnostic;
 mod gates;
 mod indent;
+mod job;
 mod keys;
 mod layout;
 mod number;
@@ -179,7 +180,8 @@ fn declaration(
     let probe = deploy::declared_probe(&deploy.section("healthcheck"));
     let section = file.section("workload");
     let workload = workload::workload(&section, probe);
-    let (replicas, autoscale) = workload::replicas(&section);
+    let is_job = job::is_job(file);
+    let (replicas, autoscale) = if is_job { (Some(0), None) } else { workload::replicas(&section) };
     let replicas = replicas.unwrap_or(DEFAULT_REPLICAS);
     let mode = deploy::mode(&deploy);
     let tier = service.map_or(crate::model::declaration::Tier::Standard, |service| service.tier);
@@ -189,6 +191,12 @@ fn declaration(
         if autoscale.is_some() {
             deploy::beside_autoscaler(&deploy);
         }
+    }
+    let run = is_job.then(|| job::limits(&section));
+    if is_job {
+        policy = job::policy(&section, &deploy, policy);
+    } else if job::serves(file) {
+        job::only_jobs(&section);
     }
     let (after, at) = order::services(&deploy);
     if let (Some(service), Some(at)) = (service.filter(|service| after.contains(&service.name)), at) {
@@ -207,6 +215,7 @@ fn declaration(
         image: source,
         workload,
         source: manifests,
+        run,
         replicas,
         autoscale,
         mode,

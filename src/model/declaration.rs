@@ -34,8 +34,10 @@ pub struct Declaration {
     pub workload: Workload,
     /// Objects that the team writes itself; `workload` is then empty.
     pub source: Option<Manifests>,
-    /// The pods wanted, 0 to 10,000; with an autoscaler those that it begins with. Belongs to no version. With `source` its target says
-    /// how many.
+    /// The service is a job: how long a run may take, and how often it is tried. `None`: it serves. Belongs to no version.
+    pub run: Option<RunLimits>,
+    /// The pods wanted, 0 to 10,000, of a job 0; with an autoscaler those that it begins with. Belongs to no version. With `source` its
+    /// target says how many.
     pub replicas: u32,
     /// Who scales them; belongs to no version.
     pub autoscale: Option<Autoscale>,
@@ -78,6 +80,15 @@ pub struct ManifestFile {
     pub path: String,
     /// Its content.
     pub bytes: Arc<[u8]>,
+}
+
+/// How a job runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunLimits {
+    /// From its start to its end, all tries together, 1s to 7d.
+    pub timeout: Duration,
+    /// How often a failed pod is replaced by another, 0 to 10.
+    pub retries: u32,
 }
 
 /// What is said about the service itself; none of it is part of a version.

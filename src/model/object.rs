@@ -65,7 +65,7 @@ pub enum Role {
     Workload,
     /// Everything that stable and candidate share (Service, routes): changed directly, or after promotion during a canary.
     Shared,
-    /// The Job of a gate: made suspended, started once, never changed, and taken away when its rollout is over.
+    /// A Job, of a gate or of a service that is one: made suspended, started once, never changed, and taken away when its rollout is over.
     Job,
 }
 

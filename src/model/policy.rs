@@ -22,6 +22,8 @@ pub enum Strategy {
     BlueGreen,
     /// All of stable's pods end before the first of the new template starts.
     Recreate,
+    /// Nothing serves: the version is a Job that runs once, and is stable when it completed. Of services of type `job`, never written.
+    Job,
 }
 
 impl Strategy {
@@ -37,6 +39,7 @@ impl Strategy {
             Self::Canary => "canary",
             Self::BlueGreen => "blue_green",
             Self::Recreate => "recreate",
+            Self::Job => "job",
         }
     }
 }

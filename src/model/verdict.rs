@@ -21,6 +21,8 @@ pub enum Gate {
     Latency,
     /// A gate that the team declared; the verdict has its name.
     Declared,
+    /// The run of a service that is a job.
+    Job,
     /// An objective that a rollout waits for; the verdict has its name.
     Slo,
     /// A deadline of ours.
@@ -44,6 +46,7 @@ impl Gate {
             Self::ErrorRate => "error_rate",
             Self::Latency => "latency",
             Self::Declared => "gate",
+            Self::Job => "job",
             Self::Slo => "slo",
             Self::Deadline => "deadline",
             Self::Image => "image",

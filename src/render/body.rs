@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use crate::model::change::CommitId;
 use crate::model::desired::Identity;
 use crate::model::image::Image;
-use crate::model::object::{ContentHash, Manifest, Role};
+use crate::model::object::{ContentHash, Manifest, ObjectKey, Role};
 use crate::model::{
     ANNOTATION_CHANGE_URL, ANNOTATION_EPOCH, ANNOTATION_HASH, ANNOTATION_REVISION, ANNOTATION_ROLLOUT,
     ANNOTATION_VERSION, IMAGE_PLACEHOLDER, LABEL_TRACK,
@@ -110,6 +110,15 @@ pub(crate) fn rehashed(manifest: &Manifest, body: Value) -> Manifest {
     Manifest { key: manifest.key.clone(), role: manifest.role, hash: content_hash(&body), body }
 }
 
+/// Makes an object of another name from one.
+pub fn renamed(manifest: &Manifest, key: ObjectKey) -> Manifest {
+    let mut body = manifest.body.clone();
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("name".to_owned(), Value::from(key.name.as_str()));
+    }
+    Manifest { key, ..rehashed(manifest, body) }
+}
+
 /// Puts the pinned image where [`IMAGE_PLACEHOLDER`] stands in the containers of workloads. Everything else stays as it is.
 pub fn pin(objects: &[Manifest], image: &Image) -> Vec<Manifest> {
     let reference = image.reference();
@@ -117,7 +126,7 @@ pub fn pin(objects: &[Manifest], image: &Image) -> Vec<Manifest> {
 }
 
 fn pin_one(manifest: &Manifest, reference: &str) -> Manifest {
-    if manifest.role != Role::Workload {
+    if !matches!(manifest.role, Role::Workload | Role::Job) {
         return manifest.clone();
     }
     let mut body = manifest.body.clone();
@@ -173,7 +182,7 @@ pub fn stamp(manifest: &Manifest, stamp: &Stamp) -> Manifest {
     if let Some(url) = change_url {
         put(ANNOTATION_CHANGE_URL, url.clone());
     }
-    if manifest.role == Role::Workload {
+    if matches!(manifest.role, Role::Workload | Role::Job) {
         put(ANNOTATION_VERSION, version.to_string());
     }
     stamped
@@ -184,7 +193,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::object::ObjectKey;
 
     fn workload() -> Manifest {
         let body = json!({

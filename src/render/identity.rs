@@ -67,6 +67,9 @@ pub(super) fn identity(declaration: &Declaration, watched_tree: &str) -> Identit
     let mut hash = Hash::new("idp version");
     workload(&mut hash, &declaration.workload);
     image(&mut hash, &declaration.image, watched_tree);
+    if declaration.run.is_some() {
+        hash.text("job");
+    }
     Identity(format!("{FORMAT}-{}", hash.finish(40)))
 }
 

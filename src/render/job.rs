@@ -1,4 +1,4 @@
-//! The Job of a gate, made from the workload of the version that it judges.
+//! Jobs: of a gate, made from the workload of the version that it judges, and what they have in common with a service that is one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,29 +31,27 @@ pub struct GateJob<'a> {
 }
 
 impl GateJob<'_> {
-    /// Makes the Job: suspended, since a creation cannot be fenced and must start nothing by itself. Its pods are the workload's, the first
-    /// container alone, without ports and probes, and without the labels by which Services and controllers select; a pod that
-    /// was evicted does not count.
+    /// Makes the Job: suspended, since a creation cannot be fenced and must start nothing by itself. Its pods are the workload's, run to
+    /// their end, without the labels by which Services and controllers select.
     pub fn of(&self, workload: &Manifest) -> Manifest {
         let template = workload.body.pointer("/spec/template/spec").cloned().unwrap_or_else(|| json!({}));
         let labels = self.labels(workload);
         let of_pods =
             |name: &str| [LABEL_MANAGED_BY, LABEL_SERVICE, LABEL_ENVIRONMENT, LABEL_GATE].contains(&name);
         let pods: BTreeMap<&String, &String> = labels.iter().filter(|(name, _)| of_pods(name)).collect();
+        let pod = to_its_end(template, |container| {
+            container.remove("args");
+            container.insert("command".to_owned(), json!(self.command));
+            if let Some(image) = &self.image {
+                container.insert("image".to_owned(), json!(image));
+            }
+        });
+        let template = json!({"metadata": {"labels": pods}, "spec": pod});
         let body = json!({
             "apiVersion": self.key.api_version,
             "kind": self.key.kind,
             "metadata": {"name": self.key.name, "namespace": self.key.namespace, "labels": labels},
-            "spec": {
-                "suspend": true,
-                "backoffLimit": self.retries,
-                "activeDeadlineSeconds": seconds(self.deadline).max(1),
-                "ttlSecondsAfterFinished": LEFT_FOR_SECONDS,
-                "podFailurePolicy": {"rules": [{
-                    "action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
-                }]},
-                "template": {"metadata": {"labels": pods}, "spec": self.pod(template)},
-            },
+            "spec": spec(self.retries, self.deadline, &template),
         });
         Manifest { key: self.key.clone(), role: Role::Job, hash: content_hash(&body), body }
     }
@@ -67,27 +65,35 @@ impl GateJob<'_> {
         labels.insert(LABEL_GATE.to_owned(), self.gate.to_owned());
         labels
     }
+}
 
-    fn pod(&self, mut spec: Value) -> Value {
-        let first = spec.pointer("/containers/0").and_then(Value::as_object).cloned().unwrap_or_default();
-        if let Some(spec) = spec.as_object_mut() {
-            spec.insert("restartPolicy".to_owned(), json!("Never"));
-            spec.insert("containers".to_owned(), json!([self.container(first)]));
-        }
-        spec
-    }
+/// The `spec` of a Job that begins when it is told to. A pod that was evicted does not count.
+pub(super) fn spec(retries: u32, deadline: Duration, template: &Value) -> Value {
+    json!({
+        "suspend": true,
+        "backoffLimit": retries,
+        "activeDeadlineSeconds": seconds(deadline).max(1),
+        "ttlSecondsAfterFinished": LEFT_FOR_SECONDS,
+        "podFailurePolicy": {"rules": [{
+            "action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        }]},
+        "template": template,
+    })
+}
 
-    fn container(&self, mut container: Map<String, Value>) -> Map<String, Value> {
-        for serving in ["ports", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle", "args"] {
-            container.remove(serving);
-        }
-        container.insert("command".to_owned(), json!(self.command));
-        container.insert("terminationMessagePolicy".to_owned(), json!("FallbackToLogsOnError"));
-        if let Some(image) = &self.image {
-            container.insert("image".to_owned(), json!(image));
-        }
-        container
+/// Makes a pod that serves into one that runs to its end: the first container alone, without ports and probes. `change` has the last word.
+pub(super) fn to_its_end(mut pod: Value, change: impl FnOnce(&mut Map<String, Value>)) -> Value {
+    let mut first = pod.pointer("/containers/0").and_then(Value::as_object).cloned().unwrap_or_default();
+    for serving in ["ports", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle"] {
+        first.remove(serving);
     }
+    first.insert("terminationMessagePolicy".to_owned(), json!("FallbackToLogsOnError"));
+    change(&mut first);
+    if let Some(spec) = pod.as_object_mut() {
+        spec.insert("restartPolicy".to_owned(), json!("Never"));
+        spec.insert("containers".to_owned(), json!([first]));
+    }
+    pod
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ mod tracks;
 
 pub use autoscaler::{autoscaler_key, autoscaler_of};
 pub(crate) use body::rehashed;
-pub use body::{CANARY_SUFFIX, Stamp, canary_of, content_hash, pin, stamp};
+pub use body::{CANARY_SUFFIX, Stamp, canary_of, content_hash, pin, renamed, stamp};
 pub use job::GateJob;
 pub use tracks::{subsets_key, subsets_of, track_of};
 

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::body::content_hash;
 use super::{RenderContext, pod, values};
 use crate::declare::template;
-use crate::model::declaration::Declaration;
+use crate::model::declaration::{Declaration, RunLimits};
 use crate::model::object::{Manifest, ObjectKey, Role};
 use crate::model::policy::{Amount, Strategy};
 use crate::model::{
@@ -36,6 +36,10 @@ pub(super) fn objects(declaration: &Declaration, context: &RenderContext<'_>) ->
         put(&mut body, "immutable", json!(true));
         put(&mut body, "data", Value::Object(files.data.clone()));
         objects.push(manifest(Role::Config, context, body));
+    }
+    if let Some(limits) = declaration.run {
+        objects.push(job(declaration, context, files.as_ref(), limits));
+        return objects;
     }
     objects.push(deployment(declaration, context, files.as_ref()));
     objects.push(service(declaration, context));
@@ -160,11 +164,29 @@ fn deployment(declaration: &Declaration, context: &RenderContext<'_>, files: Opt
     manifest(Role::Workload, context, body)
 }
 
+/// The Job of a service that is one. A rollout makes it under a name of its own.
+fn job(
+    declaration: &Declaration,
+    context: &RenderContext<'_>,
+    files: Option<&Files>,
+    limits: RunLimits,
+) -> Manifest {
+    let mut labels = pod_labels(declaration, context);
+    labels.remove(LABEL_RELEASE);
+    let mut body = head(declaration, context, "batch/v1", "Job", declaration.service.name.as_str());
+    let template = json!({
+        "metadata": {"labels": labels},
+        "spec": super::job::to_its_end(pod::spec(declaration, context, files), |_| {}),
+    });
+    put(&mut body, "spec", super::job::spec(limits.retries, limits.timeout, &template));
+    manifest(Role::Job, context, body)
+}
+
 /// How Kubernetes replaces pods.
 pub(super) fn replacement(declaration: &Declaration) -> Value {
     match declaration.policy.strategy {
         Strategy::Recreate => json!({"type": "Recreate"}),
-        Strategy::Rolling | Strategy::Canary | Strategy::BlueGreen => {
+        Strategy::Rolling | Strategy::Canary | Strategy::BlueGreen | Strategy::Job => {
             json!({"type": "RollingUpdate", "rollingUpdate": rolling(declaration)})
         }
     }
@@ -178,7 +200,7 @@ fn rolling(declaration: &Declaration) -> Value {
     };
     let policy = &declaration.policy;
     let (surge, unavailable) = match policy.strategy {
-        Strategy::Rolling | Strategy::Recreate => (policy.max_surge, policy.max_unavailable),
+        Strategy::Rolling | Strategy::Recreate | Strategy::Job => (policy.max_surge, policy.max_unavailable),
         Strategy::Canary | Strategy::BlueGreen => {
             let none = matches!(policy.max_surge, Amount::Count(0) | Amount::Percent(0));
             (if none { Amount::Count(1) } else { policy.max_surge }, Amount::Count(0))

@@ -15,6 +15,7 @@ use crate::model::change::Changes;
 use crate::model::desired::{Desired, Head};
 use crate::model::duration::rough;
 use crate::model::image::{Image, ImageState};
+use crate::model::object::Role;
 use crate::model::observed::{Known, Live};
 use crate::model::policy::Policy;
 use crate::model::rollout::{Candidate, Mark, People, Phase, Place, Rollout, StageState, Version};
@@ -187,6 +188,10 @@ impl Machine<'_> {
                 return;
             }
         }
+        if let Some(reason) = self.other_type(rollout) {
+            self.park(Verdict::unknown(Gate::Cluster, reason));
+            return;
+        }
         let kept = self.input.observed.revisions.get(&rollout.number);
         let Some(Known::Present(body)) = kept else {
             // Neither kept nor in memory: its commit was superseded while this process was away, or Git is. Nothing was changed.
@@ -317,7 +322,9 @@ impl Machine<'_> {
     fn foreign_object(&self) -> Option<String> {
         let observed = self.input.observed;
         let desired = self.input.waiting.or(self.input.head.desired())?;
-        desired.objects.iter().find_map(|manifest| {
+        // A Job gets a name of its own.
+        let mut named = desired.objects.iter().filter(|manifest| manifest.role != Role::Job);
+        named.find_map(|manifest| {
             let live = observed.object(&manifest.key).present()?;
             let ours = super::effects::is_ours(&self.record, self.input.release, &manifest.key, live);
             (!ours).then(|| {
@@ -331,6 +338,9 @@ impl Machine<'_> {
 
     /// Notes since when stable has no available pod, and that it is healthy again after a failed rollout.
     pub fn watch_stable(&mut self) {
+        if self.is_of_job() {
+            return self.watch_job();
+        }
         let Some(workload) = self.view.stable.present() else { return };
         let (ready, complete) = (workload.ready(), complete(workload, self.record.replicas));
         if ready == 0 && self.record.replicas > 0 && self.record.stable.is_some() {

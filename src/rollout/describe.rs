@@ -4,6 +4,7 @@ use super::autoscale;
 use super::hold;
 use super::machine::{Machine, is_beside};
 use super::route::Choice;
+use super::run::is_job;
 use super::view::Workload;
 use super::{order, people};
 use crate::model::desired::{Head, Mode};
@@ -39,6 +40,9 @@ impl Machine<'_> {
     }
 
     fn health(&self) -> Health {
+        if self.is_of_job() {
+            return self.health_of_job();
+        }
         let wanted = self.record.replicas;
         let stable = match &self.view.stable {
             Known::Unknown => return Health::Unknown,
@@ -134,6 +138,9 @@ impl Machine<'_> {
         });
         let rests =
             self.record.stable.as_ref().is_some_and(|stable| stable.version.identity == head.identity);
+        if rests && self.is_of_job() {
+            return format!("commit {} ran to its end", self.record.revision);
+        }
         if rests && self.record.serving.is_none() {
             let doubled = self.record.autoscale.and_then(|_| autoscale::foreign(&self.record, self.input));
             let doubled = doubled.map_or(String::new(), |(key, _)| format!("; {}", autoscale::doubled(key)));
@@ -200,6 +207,9 @@ impl Machine<'_> {
                 } else {
                     format!("step {step} of {of}: waiting for its pods")
                 }
+            }
+            (Phase::Promoting, _) if is_job(&rollout.policy) => {
+                format!("its Job runs{}", unknown_clause(rollout))
             }
             (Phase::Promoting, _) => {
                 if let Some(why) = self.why_not_routed().filter(|_| rollout.stable_ready) {

@@ -7,6 +7,7 @@ use super::hold;
 use super::machine::{Machine, is_beside, is_gradual};
 use super::people::{self, PATIENCE};
 use super::place;
+use super::run::is_job;
 use crate::model::desired::Head;
 use crate::model::image::ImageState;
 use crate::model::policy::OnUnknown;
@@ -27,6 +28,7 @@ impl Machine<'_> {
         };
         let image = rollout.candidate.version().map(|version| version.image.clone());
         let (first, phase) = (rollout.first, rollout.phase);
+        let job = is_job(&rollout.policy);
         let over =
             ending.outcome == Outcome::Superseded && !is_gradual(rollout) && phase != Phase::RollingBack;
         if ending.outcome != Outcome::Superseded && ending.verdict.gate != Gate::Command {
@@ -37,7 +39,11 @@ impl Machine<'_> {
         if let Some(rollout) = self.record.rollout.as_mut() {
             rollout.ending = Some(ending);
         }
-        if phase == Phase::Preparing || first || (over && !self.head_is_stable()) {
+        if job && !first && phase != Phase::Preparing {
+            // A run cannot be taken back: there is nothing to restore.
+            self.enter(Phase::RollingBack);
+            self.finish();
+        } else if phase == Phase::Preparing || first || (over && !self.head_is_stable()) {
             self.finish();
         } else {
             self.enter(Phase::RollingBack);

@@ -37,6 +37,7 @@ mod promote;
 mod rebuild;
 pub mod route;
 mod routes;
+pub mod run;
 pub mod size;
 pub mod statistics;
 pub mod statistics_latency;

@@ -11,6 +11,7 @@ use super::jobs;
 use super::machine::{is_beside, step_sizes};
 use super::place;
 use super::routes;
+use super::run::is_job;
 use super::size::{Bounds, Pair};
 use super::view::{View, canary_key};
 use crate::model::change::Revision;
@@ -34,9 +35,9 @@ pub struct Body {
     pub identity: Identity,
 }
 
-/// Returns the workload among the objects of a version that its rollout acts on.
+/// Returns the workload among the objects of a version that its rollout acts on: what serves, or a Job.
 pub fn workload(objects: &[Manifest]) -> Option<&Manifest> {
-    objects.iter().find(|manifest| manifest.role == Role::Workload)
+    objects.iter().find(|manifest| matches!(manifest.role, Role::Workload | Role::Job))
 }
 
 /// Returns the bodies that may stand now, in the order of their application: config, workloads, shared objects.
@@ -83,6 +84,12 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
     };
     let of_candidate = |manifest: &Manifest| body_of(manifest.clone(), candidate);
     let configs = candidate.objects.iter().filter(|manifest| manifest.role == Role::Config).map(of_candidate);
+    if is_job(&rollout.policy) {
+        // The Job itself is added where it may run.
+        let reads = rollout.phase != Phase::Preparing || !rollout.stage.jobs.is_empty();
+        bodies.extend(configs.filter(|_| reads));
+        return bodies;
+    }
     match rollout.phase {
         Phase::Preparing => {
             if rollout.over {
@@ -166,7 +173,9 @@ fn resting(record: &Record, stable: &Stable, input: &Inputs<'_>) -> Vec<Body> {
     for manifest in kept.objects.iter() {
         let body = body_of(manifest.clone(), kept);
         match (manifest.role, head(manifest)) {
-            (Role::Config | Role::Job, _) => bodies.push(body),
+            (Role::Config, _) => bodies.push(body),
+            // A job that ran does not run again.
+            (Role::Job, _) => {}
             (Role::Workload, Some((newer, desired))) => {
                 bodies.push(at(with_template(newer, manifest), body, desired));
             }
@@ -249,7 +258,9 @@ pub fn refreshed(record: &Record, input: &Inputs<'_>) -> Option<(Stable, Arc<Vec
     let stable = record.stable.as_ref()?;
     let kept = kept(input, stable.rollout)?;
     direct(stable, input)?;
-    let now: Vec<Manifest> = resting(record, stable, input).into_iter().map(|body| body.manifest).collect();
+    let standing = resting(record, stable, input).into_iter().map(|body| body.manifest);
+    let ran = kept.objects.iter().filter(|manifest| manifest.role == Role::Job).cloned();
+    let now: Vec<Manifest> = standing.chain(ran).collect();
     let hashes =
         |objects: &[Manifest]| objects.iter().map(|m| (m.key.clone(), m.hash.clone())).collect::<Vec<_>>();
     (hashes(&now) != hashes(&kept.objects)).then(|| (stable.clone(), Arc::new(now)))

@@ -6,6 +6,7 @@ use super::machine::{Machine, is_gradual};
 use super::objects;
 use super::people;
 use super::progress::{best_verdict, stage_limit};
+use super::run::is_job;
 use super::view::{View, Workload};
 use crate::model::object::Manifest;
 use crate::model::observed::Known;
@@ -16,6 +17,9 @@ impl Machine<'_> {
     /// One look at stable's Deployment on its way to the candidate's template.
     pub fn promoting(&mut self) {
         let Some(rollout) = self.record.rollout.clone() else { return };
+        if is_job(&rollout.policy) {
+            return self.running(&rollout);
+        }
         let evaluation = self.evaluate(&rollout, true);
         if self.judge(&evaluation) || (!is_gradual(&rollout) && self.supersede()) {
             return;

@@ -3,6 +3,7 @@
 
 use super::hold;
 use super::machine::Machine;
+use super::run::is_job;
 use crate::model::change::Changes;
 use crate::model::command::Command;
 use crate::model::desired::Mode;
@@ -87,7 +88,8 @@ impl Machine<'_> {
     fn way_back(&self, stable: &Stable) -> Option<Policy> {
         let declared = self.input.head.desired().map(|desired| &desired.policy);
         let policy = stable.policy.as_deref().or(declared)?.clone();
-        Some(Policy { strategy: Strategy::Rolling, steps: Vec::new(), order: Order::default(), ..policy })
+        let strategy = if is_job(&policy) { Strategy::Job } else { Strategy::Rolling };
+        Some(Policy { strategy, steps: Vec::new(), order: Order::default(), ..policy })
     }
 
     fn leave(&mut self, stable: &Stable, command: &Command) {

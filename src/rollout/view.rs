@@ -209,6 +209,11 @@ pub fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
     object.get("metadata")?.get("annotations")?.get(name)?.as_str()
 }
 
+/// Tells whether an object has a label.
+pub fn carries(object: &Value, label: &str) -> bool {
+    object.get("metadata").and_then(|metadata| metadata.get("labels")?.get(label)).is_some()
+}
+
 /// Returns the fencing epoch that an object was last written with; 0 for none.
 pub fn epoch_of(object: &Value) -> u64 {
     annotation(object, ANNOTATION_EPOCH).and_then(|text| text.parse().ok()).unwrap_or(0)

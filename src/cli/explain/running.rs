@@ -11,6 +11,7 @@ use crate::model::record::Record;
 use crate::model::rollout::{Asked, Candidate, Ending, Hold, Phase, Rollout};
 use crate::model::verdict::{Answer as Says, Gate, Verdict};
 use crate::rollout::people::{self, PATIENCE};
+use crate::rollout::run::is_job;
 
 pub(super) fn answer(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
     if let Some(ending) = &rollout.ending {
@@ -164,7 +165,23 @@ fn is_rerouting(rollout: &Rollout) -> bool {
         }
 }
 
+/// A version that is a job runs.
+fn job_runs(rollout: &Rollout) -> Answer {
+    let said =
+        trouble(rollout).map(|verdict| format!(", and it is not known how: {verdict}")).unwrap_or_default();
+    Answer {
+        why: format!("{} runs its Job{said}", name(rollout)),
+        unblocks: "the end of the Job: complete makes the version stable, failed holds it".to_owned(),
+        next: "with every change of the Job; it is ended at `workload.timeout`".to_owned(),
+        next_at: None,
+        commands: vec!["abort"],
+    }
+}
+
 fn waiting(record: &Record, rollout: &Rollout, now: Timestamp) -> Answer {
+    if is_job(&rollout.policy) {
+        return job_runs(rollout);
+    }
     if is_rerouting(rollout) {
         let at = after(rollout.step_since.max(rollout.progress_at), rollout.policy.progress_deadline);
         return Answer {

@@ -57,11 +57,10 @@ pub(super) struct Workload {
     /// Of the schedule.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) timezone: Option<String>,
-    /// How long a job may run.
-    #[schemars(extend("x-unsupported" = true))]
+    /// job: how long a run may take, all tries together. Default 1h.
     pub(super) timeout: Option<Duration>,
-    /// How often a job is tried again.
-    #[schemars(extend("x-unsupported" = true))]
+    /// job: how often a failed pod is replaced by another. Default 0.
+    #[schemars(range(max = 10))]
     pub(super) retries: Option<u32>,
 }
 

@@ -9,6 +9,7 @@ use crate::model::policy::{CheckKind, Strategy};
 
 mod gates;
 mod hostile;
+mod jobs;
 mod scale;
 mod shapes;
 

@@ -202,7 +202,8 @@ impl Bench<'_> {
         }
         let run = self.state.jobs.get(key).cloned().unwrap_or(JobRun { attempt: 1, ..JobRun::default() });
         let seen = self.jobs.get(key).unwrap_or(&Seen::Unknown);
-        let (run, verdict) = job::judge(seen, run, self.state.verdicts.get(key), gate.timeout);
+        let (run, verdict) =
+            job::judge(Gate::Declared, seen, run, self.state.verdicts.get(key), gate.timeout);
         (Kept::Job(Some(run)), verdict)
     }
 

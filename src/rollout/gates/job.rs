@@ -121,6 +121,7 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
 
 /// Judges a gate by its Job: what is kept of it, and its verdict; none while it runs. A verdict that was given stays.
 pub fn judge(
+    gate: Gate,
     seen: &Seen,
     run: JobRun,
     before: Option<&Verdict>,
@@ -129,7 +130,7 @@ pub fn judge(
     if let Some(given) = before.filter(|verdict| verdict.answer != Answer::Unknown) {
         return (run, Some(given.clone()));
     }
-    let unknown = |reason: String| Some(Verdict::unknown(Gate::Declared, reason));
+    let unknown = |reason: String| Some(Verdict::unknown(gate, reason));
     let (uid, started, state) = match seen {
         Seen::Unknown => return (run, None),
         Seen::Refused(why) => return (run, unknown(format!("its Job cannot be made: {why}"))),
@@ -146,9 +147,9 @@ pub fn judge(
     let verdict = match state {
         State::Runs => None,
         State::Stuck(why) => unknown(format!("its Job cannot start: {why}")),
-        State::Complete => Some(Verdict::pass(Gate::Declared, "its Job completed")),
-        State::Failed(what) => Some(Verdict::fail(Gate::Declared, format!("its Job failed: {what}"))),
-        State::Late if run.started => Some(Verdict::fail(Gate::Declared, format!("its Job {}", late()))),
+        State::Complete => Some(Verdict::pass(gate, "its Job completed")),
+        State::Failed(what) => Some(Verdict::fail(gate, format!("its Job failed: {what}"))),
+        State::Late if run.started => Some(Verdict::fail(gate, format!("its Job {}", late()))),
         State::Late => unknown(format!("its Job never started and {}", late())),
     };
     (run, verdict)
@@ -211,7 +212,9 @@ mod tests {
         let pods: Vec<&PodView> = pods.iter().collect();
         let seen = state(live, &pods, DEADLINE, at(second));
         let run = JobRun { attempt: 1, ..JobRun::default() };
-        judge(&seen, run, None, DEADLINE).1.map_or("runs".to_owned(), |verdict| verdict.to_string())
+        judge(Gate::Declared, &seen, run, None, DEADLINE)
+            .1
+            .map_or("runs".to_owned(), |verdict| verdict.to_string())
     }
 
     #[test]
@@ -268,16 +271,16 @@ mod tests {
     #[test]
     fn who_deletes_a_job_makes_it_run_once_more_and_no_more() {
         let first = JobRun { attempt: 1, ..JobRun::default() };
-        let (run, verdict) = judge(&Seen::Absent, first, None, DEADLINE);
+        let (run, verdict) = judge(Gate::Declared, &Seen::Absent, first, None, DEADLINE);
         assert_eq!((run.attempt, verdict), (1, None), "it is about to be made");
         let there = state(&job(None), &[&pod(|pod| pod.started = true)], DEADLINE, at(1));
-        let (run, _) = judge(&there, run, None, DEADLINE);
+        let (run, _) = judge(Gate::Declared, &there, run, None, DEADLINE);
         assert!(run.started && run.uid.as_deref() == Some("u"));
-        let (run, verdict) = judge(&Seen::Absent, run, None, DEADLINE);
+        let (run, verdict) = judge(Gate::Declared, &Seen::Absent, run, None, DEADLINE);
         assert_eq!((run.attempt, run.uid.clone(), run.started), (2, None, false));
         assert_eq!(verdict.unwrap().answer, Answer::Unknown);
-        let (run, _) = judge(&there, run, None, DEADLINE);
-        let (run, verdict) = judge(&Seen::Absent, run, None, DEADLINE);
+        let (run, _) = judge(Gate::Declared, &there, run, None, DEADLINE);
+        let (run, verdict) = judge(Gate::Declared, &Seen::Absent, run, None, DEADLINE);
         assert_eq!((run.attempt, run.uid.is_some()), (2, true));
         assert_eq!(verdict.unwrap().to_string(), "gate unknown: its Job was deleted by somebody, twice");
     }
@@ -286,8 +289,11 @@ mod tests {
     fn a_verdict_that_was_given_stays_when_the_job_goes() {
         let run = JobRun { attempt: 1, uid: Some("u".into()), started: true };
         let passed = Verdict::pass(Gate::Declared, "its Job completed");
-        assert_eq!(judge(&Seen::Absent, run.clone(), Some(&passed), DEADLINE), (run.clone(), Some(passed)));
+        assert_eq!(
+            judge(Gate::Declared, &Seen::Absent, run.clone(), Some(&passed), DEADLINE),
+            (run.clone(), Some(passed))
+        );
         let unknown = Verdict::unknown(Gate::Declared, "x");
-        assert_eq!(judge(&Seen::Absent, run, Some(&unknown), DEADLINE).0.attempt, 2);
+        assert_eq!(judge(Gate::Declared, &Seen::Absent, run, Some(&unknown), DEADLINE).0.attempt, 2);
     }
 }

@@ -13,5 +13,6 @@ mod jobs;
 mod model;
 mod people;
 mod routed;
+mod runs;
 mod stories;
 pub(crate) mod world;

@@ -155,8 +155,9 @@ pub fn policy(strategy: Strategy) -> Policy {
     let steps: &[(u8, u64)] = match strategy {
         Strategy::Canary => &[(10, 8), (50, 8), (100, 4)],
         Strategy::BlueGreen => &[(0, 0), (100, 8)],
-        Strategy::Rolling | Strategy::Recreate => &[],
+        Strategy::Rolling | Strategy::Recreate | Strategy::Job => &[],
     };
+    let asks = if strategy == Strategy::Job { CheckKind::None } else { CheckKind::Tcp };
     let step = |(weight, pause): &(u8, u64)| Step::timed(*weight, Duration::from_secs(*pause));
     Policy {
         strategy,
@@ -167,7 +168,7 @@ pub fn policy(strategy: Strategy) -> Policy {
         max_surge: Amount::Percent(25),
         max_unavailable: Amount::Count(0),
         health: HealthCheck {
-            kind: CheckKind::Tcp,
+            kind: asks,
             port: 8080,
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(1),
@@ -178,7 +179,7 @@ pub fn policy(strategy: Strategy) -> Policy {
         order: Order::default(),
         rollback: Rollback {
             auto: true,
-            max_error_rate: Some(0.01),
+            max_error_rate: Some(0.01).filter(|_| strategy != Strategy::Job),
             max_latency: Vec::new(),
             max_restarts: 2,
             min_requests: 20,
@@ -220,6 +221,11 @@ pub fn desired(tag: &str, strategy: Strategy) -> Desired {
     });
     let manifest =
         |body: Value, role| Manifest { key: key_of(&body), role, hash: render::content_hash(&body), body };
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "web", "namespace": "shop", "labels": {LABEL_RELEASE: "web.production"}},
+        "spec": {"suspend": true, "activeDeadlineSeconds": 60, "template": deployment["spec"]["template"]},
+    });
     Desired {
         release,
         namespace: "shop".parse().unwrap(),
@@ -242,15 +248,19 @@ pub fn desired(tag: &str, strategy: Strategy) -> Desired {
         },
         mode: Mode::Apply,
         auto_deploy: true,
-        replicas: 3,
+        replicas: if strategy == Strategy::Job { 0 } else { 3 },
         autoscale: None,
         policy: policy(strategy),
         port: 8080,
-        objects: vec![
-            manifest(config, Role::Config),
-            manifest(deployment, Role::Workload),
-            manifest(service, Role::Shared),
-        ],
+        objects: if strategy == Strategy::Job {
+            vec![manifest(config, Role::Config), manifest(job, Role::Job)]
+        } else {
+            vec![
+                manifest(config, Role::Config),
+                manifest(deployment, Role::Workload),
+                manifest(service, Role::Shared),
+            ]
+        },
     }
 }
 
@@ -719,7 +729,7 @@ impl World {
         let keys: Vec<ObjectKey> = jobs.map(|(key, _)| key.clone()).collect();
         for key in keys {
             let object = self.objects[&key].clone();
-            let gate = object.body["metadata"]["labels"][LABEL_GATE].as_str().unwrap();
+            let gate = object.body["metadata"]["labels"][LABEL_GATE].as_str().unwrap_or("run");
             let end = self.ends.get(gate).copied().unwrap_or(JobEnd::Code(0));
             self.clock += 1;
             let now = self.now.to_string();

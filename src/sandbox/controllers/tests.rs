@@ -358,7 +358,7 @@ async fn a_job_ends_with_its_pods_or_at_its_deadline() {
         (0, None, vec!["Failed"], "Failed BackoffLimitExceeded", 1),
         (1, None, vec!["Failed", "Succeeded"], "Complete CompletionsReached", 2),
         (0, None, vec!["Evicted", "Succeeded"], "Complete CompletionsReached", 2),
-        (0, Some(3_000), vec![], "Failed DeadlineExceeded", 1),
+        (0, Some(20_000), vec![], "Failed DeadlineExceeded", 1),
     ] {
         let world = world(0.0001);
         assert_eq!(run(&world, retries, deadline, &ends).await, (expected.to_owned(), pods), "{ends:?}");

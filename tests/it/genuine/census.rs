@@ -77,13 +77,24 @@ fn facts(kind: &str, object: &DynamicObject) -> String {
     let at = |map: Option<&BTreeMap<String, String>>, name: &str| map?.get(name).cloned();
     let rollout = at(annotations, "idp.dev/rollout").or(at(labels, "idp.dev/rollout"));
     if kind == "Job" {
-        let ended =
-            object.data.pointer("/status/conditions").and_then(|all| all.as_array()).into_iter().flatten();
-        let ended = ended.filter(|one| one["type"] == "Failed" && one["status"] == "True");
-        return if ended.count() > 0 { "failed".to_owned() } else { "a candidate's".to_owned() };
+        return job_facts(object).to_owned();
     }
     let replicas = object.data.pointer("/spec/replicas");
     format!("replicas {replicas:?}, rollout {rollout:?}, mark {:?}", at(labels, "idp.dev/mark"))
+}
+
+/// How a Job ended. One of a gate that completed is on its way out, as is what still runs.
+fn job_facts(object: &DynamicObject) -> &'static str {
+    let conditions = object.data.pointer("/status/conditions").and_then(|all| all.as_array());
+    let holds = |kind: &str| {
+        conditions.into_iter().flatten().any(|one| one["type"] == kind && one["status"] == "True")
+    };
+    let gate = object.metadata.labels.iter().flatten().any(|(name, _)| name == "idp.dev/gate");
+    match (holds("Failed"), holds("Complete")) {
+        (true, _) => "failed",
+        (_, true) if !gate => "complete",
+        _ => "a candidate's",
+    }
 }
 
 async fn watch(kind: &'static str, api: Api<DynamicObject>, seen: Arc<Mutex<Seen>>) {

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use super::Traces;
 use super::cluster::Cluster;
-use super::table::{SCENARIOS, Scenario};
+use super::table::{JOB, SCENARIOS, Scenario};
 use crate::genuine::SOON;
 use crate::genuine::census::Census;
 use crate::genuine::release::Release;
@@ -115,7 +115,8 @@ impl Stage {
             format!("workload: {{replicas: {}}}", self.scenario.replicas())
         };
         let manifests = manifests.map(|text| text.replace("SERVICE", service));
-        let declaration = format!(
+        let job = format!("service: {{name: {service}, team: stage, {JOB}}}\nworkload: {{timeout: 1m}}\n");
+        let serves = format!(
             "service: {{name: {service}, team: stage}}\n\
              {what}\n\
              deploy:\n  {}\n  \
@@ -123,6 +124,7 @@ impl Stage {
                rollback: {{on_restarts: \">0\", window: 1s}}\n",
             strategy.replace(", canary:", "\n  canary:"),
         );
+        let declaration = if strategy == JOB { job } else { serves };
         for change in changes {
             let mut files = vec![(".idp/deploy.yaml", declaration.as_str()), ("app.txt", change.content)];
             files.extend(manifests.iter().map(|text| ("k8s/all.yaml", text.as_str())));
@@ -159,7 +161,10 @@ impl Stage {
             let there = census.there(service);
             let candidate =
                 there.iter().any(|(name, facts)| name.contains("-canary") || facts.contains("candidate"));
-            let healthy = record.stable.is_none() || (record.health == Health::Healthy && !record.incident);
+            let healthy = record.stable.is_none()
+                || (record.health == Health::Healthy && !record.incident)
+                // What a run that failed did cannot be mended by what was before.
+                || self.scenario.strategy == JOB && record.health == Health::Degraded;
             !candidate && !there.is_empty() && healthy
         };
         let record = self.release.until("rest", settled).await?;

@@ -47,6 +47,9 @@ const RECREATE: &str = "strategy: recreate";
 
 const GATED: &str = "strategy: canary\n  gates: [{name: check, type: job, when: before, command: [/check], timeout: 1m}], canary: [{weight: 50, pause: 1s}, {weight: 100, pause: 1s}]";
 
+/// A service that is a job.
+pub const JOB: &str = "type: job";
+
 const fn change(content: &'static str, behaviour: &'static str, outcome: Outcome) -> Change {
     Change { content, behaviour, outcome: Some(outcome) }
 }
@@ -201,6 +204,28 @@ pub const SCENARIOS: &[Scenario] = &[
         strategy: GATED,
         manifests: None,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.exit-3", Outcome::Failed)],
+    },
+    Scenario {
+        service: "good-job",
+        strategy: JOB,
+        manifests: None,
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.runs-1s", Outcome::Promoted)],
+    },
+    Scenario {
+        service: "bad-job",
+        strategy: JOB,
+        manifests: None,
+        changes: &[
+            change("one", "v1", Outcome::Promoted),
+            change("two", "v2.exit-3", Outcome::RolledBack),
+            change("three", "v3", Outcome::Promoted),
+        ],
+    },
+    Scenario {
+        service: "lost-job",
+        strategy: JOB,
+        manifests: None,
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.exit-3", Outcome::RolledBack)],
     },
     Scenario {
         service: "revert",
