@@ -14,8 +14,16 @@ const DAY: Duration = Duration::from_hours(24);
 /// Keys of `workload` that only what serves has.
 const SERVING: [&str; 3] = ["port", "replicas", "probe"];
 /// Keys of `deploy` that only what serves has.
-const REPLACING: [&str; 7] =
-    ["strategy", "canary", "traffic", "max_surge", "max_unavailable", "progress_deadline", "healthcheck"];
+const REPLACING: [&str; 8] = [
+    "strategy",
+    "group",
+    "canary",
+    "traffic",
+    "max_surge",
+    "max_unavailable",
+    "progress_deadline",
+    "healthcheck",
+];
 /// Keys of `deploy.rollback` that only what serves has.
 const MEASURED: [&str; 6] =
     ["on_error_rate", "on_latency", "on_restarts", "min_requests", "window", "on_low_traffic"];

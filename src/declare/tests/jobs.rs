@@ -18,6 +18,7 @@ fn what_a_job_says_is_checked_where_it_stands() {
         ("workload: {port: 80, replicas: 2}", "E_CONFLICT 2:12, E_CONFLICT 2:22"),
         ("workload: {probe: {path: /x}}", "E_CONFLICT 2:12"),
         ("deploy: {strategy: rolling}", "E_CONFLICT 2:10"),
+        ("deploy: {group: shop, after: [web]}", "E_CONFLICT 2:10"),
         ("healthcheck: {path: /x}", "E_CONFLICT 2:1"),
         ("rollback: {on_error_rate: \">1%\"}", "E_CONFLICT 2:12"),
         ("rollback: {auto: false, hold: false, on_unknown: hold, unknown_timeout: 2h, history: 3}", ""),
