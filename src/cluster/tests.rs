@@ -132,7 +132,7 @@ fn manifest(key: &ObjectKey, role: Role, rest: &Value) -> Manifest {
 fn deployment(name: &str, image: &str, replicas: Option<u32>) -> Manifest {
     let mut spec = json!({
         "selector": {"matchLabels": {"idp.dev/release": "web.prod"}},
-        "template": {"metadata": {"labels": {"idp.dev/release": "web.prod"}},
+        "template": {"metadata": {"labels": {"idp.dev/release": "web.prod", "idp.dev/service": "web"}},
             "spec": {"containers": [{"name": "app", "image": image}]}},
     });
     if let Some(replicas) = replicas {

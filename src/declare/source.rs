@@ -23,6 +23,14 @@ pub(super) fn source(file: &Section<'_>, folder: &str) -> Option<Manifests> {
                 .fix("remove one of the two; an environment removes it with null"),
         );
     }
+    if let Some(job) = file.section("service").entry("type").filter(|_| super::job::is_job(file)) {
+        let what = "`service.type: job` beside `source`";
+        section.add(
+            Diagnostic::error(Code::Conflict, job.at, what)
+                .why("what runs is then what the manifests say, and rollouts act on a workload that stays")
+                .fix("remove `source` and write `workload`, or remove the type"),
+        );
+    }
     let path = section.full("manifests");
     let found = section.text_list("manifests").unwrap_or_default();
     if found.is_empty() && !section.findings.has_errors() {

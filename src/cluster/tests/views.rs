@@ -20,8 +20,9 @@ async fn create(world: &World, body: Value) -> raw::Raw {
 }
 
 fn pod(name: &str, release: &str) -> Value {
+    let labels = json!({"idp.dev/release": release, "idp.dev/service": "web", "idp.dev/track": "stable"});
     json!({"apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": name, "labels": {"idp.dev/release": release, "idp.dev/track": "stable"}},
+        "metadata": {"name": name, "labels": labels},
         "spec": {"containers": [{"name": "app", "image": "i:1"}]}})
 }
 
