@@ -23,7 +23,7 @@ fn what_a_job_says_is_checked_where_it_stands() {
         ("rollback: {on_error_rate: \">1%\"}", "E_CONFLICT 2:12"),
         ("rollback: {auto: false, hold: false, on_unknown: hold, unknown_timeout: 2h, history: 3}", ""),
         ("rollback: {on_unknown: continue}", "E_CONFLICT 2:12"),
-        ("source: {manifests: [k8s/*.yaml]}", "E_CONFLICT 1:35"),
+        ("source: {manifests: [k8s/*.yaml]}", "E_CONFLICT 1:33"),
         ("gates: [{name: a, type: job, command: [x]}]", ""),
         ("gates: [{name: a, type: job, command: [x], when: after}]", "E_CONFLICT 2:50"),
     ] {
