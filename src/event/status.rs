@@ -118,7 +118,7 @@ fn of_running(rollout: &Rollout) -> (State, String) {
         Phase::Preparing => "waits for its turn".to_owned(),
         Phase::Progressing => {
             let step = usize::try_from(rollout.step).unwrap_or(usize::MAX);
-            let weight = rollout.policy.steps.get(step).map_or(100, |step| step.weight);
+            let weight = rollout.step_weight();
             format!("step {} of {}, {weight} %", step.saturating_add(1), rollout.policy.steps.len())
         }
         Phase::Promoting => "all pods take the new version".to_owned(),

@@ -12,7 +12,7 @@ use super::desired::Identity;
 use super::image::{Image, ImageRequest};
 use super::name::ServiceName;
 pub use super::phase::{Hold, Mark, Outcome, Phase};
-use super::policy::Policy;
+use super::policy::{Policy, Step};
 use super::samples::TrafficSource;
 pub use super::stage::{Beginning, GateCount, JobRun, Lockstep, Place, StageLatency, StageState};
 use super::traffic::{Cohort, Router};
@@ -274,6 +274,16 @@ pub struct Happened {
 }
 
 impl Rollout {
+    /// Returns the running step; none of a strategy without steps.
+    pub fn current_step(&self) -> Option<&Step> {
+        self.policy.steps.get(self.step as usize)
+    }
+
+    /// Returns the weight that the running step asks for, in per cent: 100 of a strategy without steps.
+    pub fn step_weight(&self) -> u8 {
+        self.current_step().map_or(100, |step| step.weight)
+    }
+
     /// Writes a line into the log.
     pub fn note(&mut self, at: Timestamp, kind: &str, sentence: &str) {
         let sentence = sentence.chars().take(LOG_LINE).collect();

@@ -63,10 +63,9 @@ pub struct Run {
 impl Run {
     /// Reads a rollout.
     pub fn of(rollout: &Rollout) -> Self {
-        let share = || rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
         let reached = match rollout.phase {
             Phase::Preparing | Phase::RollingBack => Place::Before,
-            Phase::Progressing => Place::Share(share()),
+            Phase::Progressing => Place::Share(rollout.step_weight()),
             Phase::Promoting | Phase::Baking => Place::Promotion,
         };
         Self {

@@ -14,7 +14,7 @@ use super::machine::{Machine, is_beside};
 use super::objects::Body;
 use super::promote;
 use super::size;
-use super::view::{View, stable_key};
+use super::view::{View, target_key};
 use crate::model::autoscale::{AUTOSCALER, Scaling};
 use crate::model::object::ObjectKey;
 use crate::model::observed::Live;
@@ -81,7 +81,7 @@ fn targets(record: &Record, input: &Inputs<'_>, live: &Live) -> bool {
             .and_then(|target| target.get(field))
             .and_then(Value::as_str)
     };
-    let stable = stable_key(record.target.as_ref(), input.release, input.namespace.as_str());
+    let stable = target_key(record, input);
     let group = text("apiVersion").is_some_and(|version| version.starts_with("apps/"));
     group && text("kind") == Some(stable.kind.as_str()) && text("name") == Some(stable.name.as_str())
 }
@@ -189,7 +189,7 @@ impl Machine<'_> {
         let stable = self.view.stable.present().map_or(self.record.replicas, |stable| stable.replicas);
         let Some(rollout) = self.record.rollout.as_mut() else { return };
         let alone = rollout.scaling.scaled && rollout.router.is_none();
-        let weight = rollout.policy.steps.get(rollout.step as usize).map_or(MOST_WEIGHT, |step| step.weight);
+        let weight = rollout.current_step().map_or(MOST_WEIGHT, |step| step.weight);
         let fixed = rollout.scaling.candidate.unwrap_or_else(|| size::beside(stable, weight));
         rollout.scaling.candidate = alone.then_some(fixed);
     }

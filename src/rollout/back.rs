@@ -3,6 +3,7 @@
 
 use super::gates::elapsed;
 use super::machine::{Machine, is_beside};
+use super::objects;
 use crate::model::observed::Known;
 use crate::model::rollout::Rollout;
 
@@ -43,8 +44,7 @@ impl Machine<'_> {
     pub fn carries_stable(&self) -> bool {
         let Some(stable) = self.record.stable.as_ref() else { return true };
         let Some(workload) = self.view.stable.present() else { return false };
-        let Some(body) = self.template_of(stable.rollout) else { return false };
-        !crate::plan::template_differs(&body.body, workload.live.object.as_ref())
+        objects::has_template(self.input, workload, stable.rollout)
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::gates::elapsed;
 use super::group;
 use super::hold;
+use super::in_place;
 use super::machine::{Machine, is_stepped};
-use super::place;
+use super::objects;
 use super::route::Choice;
 use super::view::Workload;
 use crate::model::autoscale::Scaling;
@@ -288,7 +289,7 @@ impl Machine<'_> {
             self.enter(Phase::Progressing);
             if let Some(rollout) = self.record.rollout.as_mut() {
                 // In place there is no other workload that could carry it.
-                rollout.template_moved = place::is_in_place(rollout);
+                rollout.template_moved = in_place::is_in_place(rollout);
             }
         } else {
             self.enter(Phase::Promoting);
@@ -310,10 +311,8 @@ impl Machine<'_> {
 
     /// Tells whether the candidate's pods would equal stable's byte for byte, whatever the identities say.
     fn same_template(&self, rollout: &Rollout) -> bool {
-        let template = |number: u64| {
-            let body = self.input.observed.revisions.get(&number).and_then(Known::present)?;
-            super::objects::workload(&body.objects)?.body.pointer("/spec/template").cloned()
-        };
+        let template =
+            |number: u64| objects::kept_workload(self.input, number)?.body.pointer("/spec/template");
         let Some(stable) = self.record.stable.as_ref() else { return false };
         template(stable.rollout).is_some_and(|stable| template(rollout.number) == Some(stable))
     }

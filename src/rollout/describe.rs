@@ -103,9 +103,9 @@ impl Machine<'_> {
         match rollout.phase {
             Phase::Preparing | Phase::RollingBack => (0, if is_beside(rollout) { real } else { 0 }),
             Phase::Progressing => {
-                let in_place = super::place::is_in_place(rollout);
+                let in_place = super::in_place::is_in_place(rollout);
                 let real = if in_place { self.template_share(rollout) } else { real };
-                (rollout.policy.steps.get(rollout.step as usize).map_or(0, |step| step.weight), real)
+                (rollout.current_step().map_or(0, |step| step.weight), real)
             }
             Phase::Promoting | Phase::Baking => (100, self.template_share(rollout)),
         }
@@ -196,7 +196,7 @@ impl Machine<'_> {
             (Phase::Preparing, Candidate::Ready(_)) => self.waiting_sentence(rollout),
             (Phase::Progressing, _) => {
                 let step = rollout.step.saturating_add(1);
-                let asked = rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
+                let asked = rollout.step_weight();
                 if let Some(sentence) = self.waits_in_group(rollout) {
                     format!("step {step} of {of}: {sentence}")
                 } else if rollout.stage.ready_at.is_some() {

@@ -3,7 +3,6 @@
 use super::effects::is_ours;
 use super::machine::Machine;
 use super::objects;
-use super::view::stable_key;
 use crate::model::desired::Head;
 use crate::model::object::ObjectKey;
 use crate::model::observed::Known;
@@ -17,8 +16,7 @@ impl Machine<'_> {
             return;
         }
         let bodies = objects::objects(&self.record, self.input);
-        let stable =
-            stable_key(self.record.target.as_ref(), self.input.release, self.input.namespace.as_str());
+        let stable = self.target_key();
         let (mut corrected, mut applied) = (Vec::new(), false);
         for body in &bodies {
             let key = &body.manifest.key;

@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use super::autoscale;
 use super::back;
+use super::in_place;
 use super::input::Inputs;
 use super::jobs;
 use super::machine::{self, sizes};
 use super::objects::{self, Body};
-use super::place;
 use super::routes;
 use super::size::{Bounds, Move, Pair, next};
-use super::view::{self, View, Workload, canary_key, carries_labels, stable_key};
+use super::view::{self, View, Workload, candidate_key, carries_labels, target_key};
 use crate::model::name::ReleaseKey;
 use crate::model::object::{Fence, Manifest, ObjectKey, Role};
 use crate::model::observed::{Known, Live};
@@ -54,7 +54,7 @@ pub fn effects(record: &mut Record, input: &Inputs<'_>) -> Effects {
     applies(record, input, &bodies, &mut all.writes);
     routes::writes(record, input, &view, &mut all.writes);
     resize(record, input, &view, &mut all.writes);
-    place::replacements(record, input, &view, &mut all.writes);
+    in_place::replacements(record, input, &view, &mut all.writes);
     removals(record, input, &view, &bodies, &mut all.writes);
     jobs::writes(record, input, &bodies, &mut all.writes);
     all
@@ -170,9 +170,7 @@ fn resize(record: &Record, input: &Inputs<'_>, view: &View, writes: &mut Vec<Wri
     if matches!(view.stable, Known::Unknown) || matches!(view.canary, Known::Unknown) {
         return;
     }
-    let target_key = record.target.as_ref();
-    let stable = stable_key(target_key, input.release, input.namespace.as_str());
-    let canary = canary_key(target_key, input.release, input.namespace.as_str());
+    let (stable, canary) = (target_key(record, input), candidate_key(record, input));
     let held = autoscale::of(record, input).and_then(|scaler| autoscale::held(view, &scaler)).is_some();
     let mut scale = |key: &ObjectKey, workload: Option<&Workload>, replicas: u32| {
         let Some(workload) = workload else { return };
@@ -229,7 +227,7 @@ fn bounds(record: &Record, input: &Inputs<'_>) -> Bounds {
 /// The candidate's Deployment once it is empty and nothing needs it, and config that no version names to which a rollback may
 /// return.
 fn removals(record: &Record, input: &Inputs<'_>, view: &View, bodies: &[Body], writes: &mut Vec<Write>) {
-    let canary = canary_key(record.target.as_ref(), input.release, input.namespace.as_str());
+    let canary = candidate_key(record, input);
     let finished = match record.rollout.as_ref() {
         None => record.serving.is_none(),
         Some(rollout) => rollout.proven || rollout.phase == Phase::RollingBack,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::gates::{Evaluation, elapsed};
 use super::hold;
+use super::in_place;
 use super::machine::{Machine, is_beside, is_gradual};
 use super::people::{self, PATIENCE};
-use super::place;
 use super::run::is_job;
 use crate::model::desired::Head;
 use crate::model::image::ImageState;
@@ -314,12 +314,9 @@ impl Machine<'_> {
         self.uncover(rollout);
         let now = self.input.now;
         let image = rollout.candidate.version().map(|version| version.image.clone());
-        let share = |rollout: &Rollout| {
-            rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight)
-        };
-        let whole = rollout.router.is_some() && share(rollout) >= 100;
-        let partly = if place::is_in_place(rollout) {
-            share(rollout) < 100
+        let whole = rollout.router.is_some() && rollout.step_weight() >= 100;
+        let partly = if in_place::is_in_place(rollout) {
+            rollout.step_weight() < 100
         } else {
             is_beside(rollout) && !rollout.template_moved
         };

@@ -99,9 +99,7 @@ pub fn look_run(record: &Record, input: &Inputs<'_>, rollout: &Rollout, run: &Jo
 
 /// Returns how long the run of a version that is a Job may take.
 pub fn deadline(input: &Inputs<'_>, rollout: &Rollout) -> Duration {
-    let kept = objects::kept(input, rollout.number);
-    let seconds = kept
-        .and_then(|kept| objects::workload(&kept.objects))
+    let seconds = objects::kept_workload(input, rollout.number)
         .and_then(|workload| workload.body.pointer("/spec/activeDeadlineSeconds").and_then(Value::as_u64));
     seconds.map_or(rollout.policy.progress_deadline, Duration::from_secs)
 }
@@ -128,8 +126,7 @@ fn seen(record: &Record, input: &Inputs<'_>, key: &ObjectKey, run: &JobRun, dead
 pub fn add(record: &Record, input: &Inputs<'_>, bodies: &mut Vec<Body>) {
     let Some(rollout) = record.rollout.as_ref().filter(|rollout| rollout.ending.is_none()) else { return };
     let Some(version) = rollout.candidate.version() else { return };
-    let Some(kept) = objects::kept(input, rollout.number) else { return };
-    let Some(workload) = objects::workload(&kept.objects) else { return };
+    let Some(workload) = objects::kept_workload(input, rollout.number) else { return };
     let gone =
         |key: &ObjectKey, run: &JobRun| run.uid.is_some() && input.observed.object(key).present().is_none();
     if let Some(run) = own_run(rollout) {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::gates::{self, Evaluation, Stage};
+use super::in_place;
 use super::input::Inputs;
 use super::jobs;
-use super::place;
 use super::size::{self, Bounds, Pair, Sizes};
 use super::view::{View, Workload};
 use crate::model::observed::PodView;
@@ -176,7 +176,7 @@ pub fn bounds(rollout: &Rollout, replicas: u32) -> Bounds {
 /// Returns the sizes that a step of this weight rests at.
 pub fn step_sizes(rollout: &Rollout, bounds: Bounds, weight: u8) -> Pair {
     match (&rollout.router, rollout.scaling.candidate) {
-        (None, _) if place::is_in_place(rollout) => place::sizes(bounds, weight),
+        (None, _) if in_place::is_in_place(rollout) => in_place::sizes(bounds, weight),
         (None, Some(candidate)) => Pair { stable: bounds.wanted, candidate },
         (None, None) => size::resting(bounds, weight.min(99)),
         (Some(_), _) => size::routed(bounds, weight, rollout.policy.strategy == Strategy::BlueGreen),

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::autoscale;
+use super::in_place;
 use super::input::Inputs;
 use super::jobs;
 use super::machine::{is_beside, step_sizes};
-use super::place;
 use super::routes;
 use super::run::is_job;
 use super::size::{Bounds, Pair};
-use super::view::{View, canary_key};
+use super::view::{View, Workload, candidate_key};
 use crate::model::change::Revision;
 use crate::model::desired::{Desired, Head, Identity};
 use crate::model::object::{Manifest, Role};
 use crate::model::observed::{Known, RevisionBody};
 use crate::model::record::{Record, Stable};
 use crate::model::rollout::{Phase, Rollout};
-use crate::render;
+use crate::{plan, render};
 
 /// An object's body and what it is written for.
 #[derive(Debug, Clone)]
@@ -101,11 +101,11 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
             }
             bodies.extend(rollout.cover.into_iter().flat_map(|cover| covering(cover, input)));
         }
-        Phase::Progressing if place::is_in_place(rollout) => {
+        Phase::Progressing if in_place::is_in_place(rollout) => {
             bodies.retain(|body| body.manifest.role != Role::Workload);
             bodies.extend(configs);
-            let share = place::share(record, rollout);
-            let workload = workload(&candidate.objects).map(|manifest| place::shared_by(manifest, share));
+            let share = in_place::share(record, rollout);
+            let workload = workload(&candidate.objects).map(|manifest| in_place::shared_by(manifest, share));
             bodies.extend(workload.map(|manifest| body_of(manifest, candidate)));
             bodies.extend(added(candidate, &bodies));
         }
@@ -115,7 +115,7 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
                 bodies.extend(added(candidate, &bodies));
             }
             // On the way back nothing of it is made any more.
-            let canary = canary_key(record.target.as_ref(), input.release, input.namespace.as_str());
+            let canary = candidate_key(record, input);
             let there = input.observed.object(&canary).present();
             if rollout.phase == Phase::Progressing || there.is_some() {
                 bodies.extend(beside(rollout, candidate, input));
@@ -246,6 +246,17 @@ pub fn kept<'a>(input: &Inputs<'a>, number: u64) -> Option<&'a RevisionBody> {
     input.observed.revisions.get(&number).and_then(Known::present)
 }
 
+/// Returns the workload as a kept revision has it, if that is known.
+pub fn kept_workload<'a>(input: &Inputs<'a>, number: u64) -> Option<&'a Manifest> {
+    workload(&kept(input, number)?.objects)
+}
+
+/// Tells whether a live workload's pods are made as a kept revision has them.
+pub fn has_template(input: &Inputs<'_>, live: &Workload, number: u64) -> bool {
+    kept_workload(input, number)
+        .is_some_and(|kept| !plan::template_differs(&kept.body, live.live.object.as_ref()))
+}
+
 /// Tells whether all is known that may stand while nothing runs, so that something else of ours is to go.
 pub fn is_complete(record: &Record, input: &Inputs<'_>) -> bool {
     let stable = record.stable.as_ref();
@@ -282,13 +293,12 @@ pub fn target(record: &Record, view: &View, bounds: Bounds, leftover: bool) -> O
     match rollout.phase {
         _ if rollout.cover.is_some() && !rollout.away => Some(Pair { candidate: bounds.wanted, ..home }),
         Phase::Preparing => record.stable.as_ref().filter(|_| !rollout.over).map(|_| home),
-        Phase::Progressing if place::is_in_place(rollout) => Some(home),
+        Phase::Progressing if in_place::is_in_place(rollout) => Some(home),
         Phase::Progressing => {
             if rollout.router.is_some() && !rollout.split {
                 return Some(home);
             }
-            let weight = rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
-            Some(step_sizes(rollout, bounds, weight))
+            Some(step_sizes(rollout, bounds, rollout.step_weight()))
         }
         Phase::Promoting if is_beside(rollout) && !rollout.stable_ready => {
             let room = bounds.most.saturating_sub(bounds.wanted);

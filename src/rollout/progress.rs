@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::autoscale;
 use super::gates::{self, Evaluation, Traffics, elapsed};
+use super::in_place;
 use super::machine::{Machine, STORE_EVERY, is_stepped, next_people, next_stage, step_sizes};
 use super::people::{self, PATIENCE, Wait};
-use super::place;
 use super::size::Pair;
 use crate::model::gate::{DeclaredGate, When};
 use crate::model::policy::{OnUnknown, Policy, Step};
@@ -22,7 +22,7 @@ impl Machine<'_> {
     pub fn progressing(&mut self) {
         self.fix_candidate();
         let Some(rollout) = self.record.rollout.clone() else { return };
-        let Some(weight) = rollout.policy.steps.get(rollout.step as usize).map(|step| step.weight) else {
+        let Some(weight) = rollout.current_step().map(|step| step.weight) else {
             return;
         };
         let wait = people::wait(&rollout);
@@ -69,7 +69,7 @@ impl Machine<'_> {
             return false;
         }
         let now = self.input.now;
-        let cohort = rollout.policy.steps.get(rollout.step as usize).and_then(|step| step.cohort.as_ref());
+        let cohort = rollout.current_step().and_then(|step| step.cohort.as_ref());
         if rollout.router.is_some() && (rollout.weight < weight || rollout.cohort.as_ref() != cohort) {
             if let Some(rollout) = self.record.rollout.as_mut() {
                 rollout.weight = weight;
@@ -95,7 +95,7 @@ impl Machine<'_> {
                     stable.ready().saturating_add(stable.broken()) >= target.stable.min(self.record.replicas)
                 })
         };
-        let there = if place::is_in_place(rollout) { self.replaced(rollout, target) } else { beside() };
+        let there = if in_place::is_in_place(rollout) { self.replaced(rollout, target) } else { beside() };
         if !there {
             self.note_gained(rollout);
         }
@@ -276,7 +276,7 @@ impl Machine<'_> {
         let of = u32::try_from(steps.len()).unwrap_or(u32::MAX).max(1);
         let step = rollout.step.saturating_add(1).min(of);
         let asked = steps.get(rollout.step as usize).map_or(100, |step| step.weight);
-        let in_place = place::is_in_place(rollout);
+        let in_place = in_place::is_in_place(rollout);
         let sizes = if in_place { self.split_in_place(rollout) } else { self.sizes().spec };
         let all = sizes.stable.saturating_add(sizes.candidate);
         let share = if real == asked {

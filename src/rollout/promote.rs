@@ -8,7 +8,6 @@ use super::people;
 use super::progress::{best_verdict, stage_limit};
 use super::run::is_job;
 use super::view::{View, Workload};
-use crate::model::object::Manifest;
 use crate::model::observed::Known;
 use crate::model::rollout::{Phase, Place, Rollout};
 use crate::model::verdict::{Gate, Verdict};
@@ -114,11 +113,6 @@ impl Machine<'_> {
         }
     }
 
-    /// Returns the workload as a kept revision has it.
-    pub fn template_of(&self, number: u64) -> Option<&Manifest> {
-        template_of(self.input, number)
-    }
-
     /// Tells whether no pod of the candidate's own Deployment is wanted or left.
     pub fn candidate_is_gone(&self) -> bool {
         match &self.view.canary {
@@ -134,14 +128,8 @@ impl Machine<'_> {
     }
 }
 
-fn template_of<'a>(input: &Inputs<'a>, number: u64) -> Option<&'a Manifest> {
-    objects::workload(&objects::kept(input, number)?.objects)
-}
-
 /// Tells whether stable's Deployment carries the template of a rollout's candidate, as that rollout wrote it.
 pub fn carries(input: &Inputs<'_>, view: &View, number: u64) -> bool {
     let Some(workload) = view.stable.present() else { return false };
-    workload.rollout == Some(number)
-        && template_of(input, number)
-            .is_some_and(|body| !crate::plan::template_differs(&body.body, workload.live.object.as_ref()))
+    workload.rollout == Some(number) && objects::has_template(input, workload, number)
 }

@@ -231,7 +231,7 @@ fn unfinished(
     let canary = desired.policy.strategy.is_beside();
     let workload = record.target.as_ref().map_or(WorkloadKind::Deployment, WorkloadKind::of);
     // In place the candidate's template stands there in every step: only what it was given tells how far it was.
-    let partly = canary && !workload.is_deployment() && stable.is_some_and(super::place::is_shared);
+    let partly = canary && !workload.is_deployment() && stable.is_some_and(super::in_place::is_shared);
     let phase = match ended {
         Some(_) => Phase::RollingBack,
         None if partly && !first => Phase::Progressing,

@@ -9,7 +9,6 @@ use super::objects;
 use super::progress::later;
 use crate::model::desired::Head;
 use crate::model::object::Role;
-use crate::model::observed::Known;
 use crate::model::policy::{Policy, Strategy};
 use crate::model::record::{Health, Record};
 use crate::model::rollout::{JobRun, Outcome, Rollout};
@@ -60,10 +59,7 @@ impl Machine<'_> {
     /// Returns why a version cannot take the place of stable: one serves and the other is a job.
     pub fn other_type(&self, rollout: &Rollout) -> Option<String> {
         let stable = self.record.stable.as_ref()?.rollout;
-        let role = |number: u64| {
-            let kept = self.input.observed.revisions.get(&number).and_then(Known::present)?;
-            objects::workload(&kept.objects).map(|workload| workload.role)
-        };
+        let role = |number| objects::kept_workload(self.input, number).map(|workload| workload.role);
         let (was, is) = (role(stable)?, role(rollout.number)?);
         let name = |role| if role == Role::Job { "job" } else { "service" };
         (was != is).then(|| {

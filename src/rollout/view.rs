@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::input::Inputs;
 use crate::model::name::ReleaseKey;
 use crate::model::object::{Fence, ObjectKey};
 use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView};
@@ -19,6 +20,16 @@ pub fn stable_key(target: Option<&ObjectKey>, release: &ReleaseKey, namespace: &
 pub fn canary_key(target: Option<&ObjectKey>, release: &ReleaseKey, namespace: &str) -> ObjectKey {
     let name = target.map_or(release.service.as_str(), |target| target.name.as_str());
     deployment(namespace, format!("{name}{CANARY_SUFFIX}"))
+}
+
+/// The key of the workload that a record's rollouts act on.
+pub fn target_key(record: &Record, input: &Inputs<'_>) -> ObjectKey {
+    stable_key(record.target.as_ref(), input.release, input.namespace.as_str())
+}
+
+/// The key of the Deployment of a record's candidate.
+pub fn candidate_key(record: &Record, input: &Inputs<'_>) -> ObjectKey {
+    canary_key(record.target.as_ref(), input.release, input.namespace.as_str())
 }
 
 /// The key of the team's own Service.

@@ -157,7 +157,7 @@ fn people_wait(record: &Record, rollout: &Rollout, now: Timestamp) -> Option<Ans
 
 /// Tells whether it is the route that is waited for, and not pods.
 fn is_rerouting(rollout: &Rollout) -> bool {
-    let asked = rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
+    let asked = rollout.step_weight();
     rollout.router.is_some()
         && match rollout.phase {
             Phase::Progressing => !rollout.split || rollout.weight == asked,

@@ -97,7 +97,7 @@ fn a_step_takes_its_time(stored: &Stored<'_>, facts: &Facts) -> Option<String> {
         return Some(format!("from step {} to {}", old.step, new.step));
     }
     let canary = !old.first && !old.forward;
-    let step = old.policy.steps.get(old.step as usize).filter(|_| canary);
+    let step = old.current_step().filter(|_| canary);
     if let Some(lack) = step.filter(|_| stepped).and_then(|step| lacks_people(stored, old, step)) {
         return Some(lack);
     }

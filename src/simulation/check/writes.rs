@@ -109,7 +109,7 @@ fn the_record_allows_it(written: &Written<'_>, _: &mut Facts) -> Option<String> 
     let (_, new) = written.raised(Track::Canary)?;
     let record = written.record?;
     let allowed = written.rollout().and_then(|rollout| {
-        let step = rollout.policy.steps.get(rollout.step as usize)?;
+        let step = rollout.current_step()?;
         let asks = rollout.phase == Phase::Progressing && rollout.ending.is_none();
         asks.then(|| step_sizes(rollout, bounds(rollout, record.replicas), step.weight).candidate)
     });

@@ -12,7 +12,7 @@ use super::machine::{Machine, bounds, is_stepped};
 use super::objects;
 use super::promote;
 use super::size::{Bounds, Pair};
-use super::view::{View, Workload, stable_key};
+use super::view::{View, Workload, target_key};
 use crate::model::desired::Desired;
 use crate::model::object::{Manifest, ObjectKey, Role};
 use crate::model::observed::PodView;
@@ -20,7 +20,7 @@ use crate::model::record::{InventoryEntry, Ownership, Record};
 use crate::model::rollout::{Phase, Rollout};
 use crate::model::workload::WorkloadKind;
 use crate::model::write::Write;
-use crate::{plan, render};
+use crate::render;
 
 /// Tells whether the candidate gets its share in the pods of the one workload that there is.
 pub fn is_in_place(rollout: &Rollout) -> bool {
@@ -40,8 +40,7 @@ pub fn sizes(bounds: Bounds, weight: u8) -> Pair {
 
 /// Returns the pods that stable keeps in the running step.
 pub fn share(record: &Record, rollout: &Rollout) -> u32 {
-    let weight = rollout.policy.steps.get(rollout.step as usize).map_or(100, |step| step.weight);
-    sizes(bounds(rollout, record.replicas), weight).stable
+    sizes(bounds(rollout, record.replicas), rollout.step_weight()).stable
 }
 
 /// Returns a workload of which the first `kept` pods keep the template that they have.
@@ -69,7 +68,7 @@ fn partition(workload: &Workload) -> u64 {
 /// The pods that keep the controller from going on: not ready, of a template that is to go, in a workload that shall be of one template.
 pub fn replacements(record: &Record, input: &Inputs<'_>, view: &View, writes: &mut Vec<Write>) {
     let (Some(rollout), Some(workload)) = (record.rollout.as_ref(), view.stable.present()) else { return };
-    let key = stable_key(record.target.as_ref(), input.release, input.namespace.as_str());
+    let key = target_key(record, input);
     let touched =
         writes.iter().any(|write| matches!(write, Write::Apply { manifest, .. } if manifest.key == key));
     let whole = match rollout.phase {
@@ -81,9 +80,7 @@ pub fn replacements(record: &Record, input: &Inputs<'_>, view: &View, writes: &m
     if workload.kind == WorkloadKind::Deployment || touched || !workload.settled || partition(workload) > 0 {
         return;
     }
-    let Some(wanted) = whole.and_then(|number| objects::kept(input, number)) else { return };
-    let carried = objects::workload(&wanted.objects)
-        .is_some_and(|manifest| !plan::template_differs(&manifest.body, workload.live.object.as_ref()));
+    let carried = whole.is_some_and(|number| objects::has_template(input, workload, number));
     if !carried || !super::effects::is_ours(record, input.release, &key, &workload.live) {
         return;
     }
@@ -127,7 +124,7 @@ impl Machine<'_> {
 
     /// Returns the key of the workload that rollouts act on.
     pub fn target_key(&self) -> ObjectKey {
-        stable_key(self.record.target.as_ref(), self.input.release, self.input.namespace.as_str())
+        target_key(&self.record, self.input)
     }
 
     /// Takes over which workload a version is about, as long as none is there.
