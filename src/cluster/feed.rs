@@ -15,7 +15,7 @@ use super::revision::{Sealed, rollout_of};
 use super::shard::{ObjectRow, ReleaseSeen, Shard};
 use super::table::News;
 use super::view::{Home, View};
-use super::watched::Watched;
+use super::watched::{Shelf, Watched};
 use crate::model::name::ReleaseKey;
 use crate::model::object::ObjectKey;
 
@@ -64,29 +64,21 @@ impl View {
                 Ok(self.change(release, |shard| shard.$table.heard(key, news)))
             }};
         }
-        match watched {
-            Watched::Namespace
-            | Watched::HttpRoute
-            | Watched::VirtualService
-            | Watched::DestinationRule
-            | Watched::Autoscaler => Ok(false),
-            Watched::Release => heard!(releases, place.0.clone(), release_seen(&raw)),
-            Watched::Deployment
-            | Watched::StatefulSet
-            | Watched::Service
-            | Watched::ConfigMap
-            | Watched::Job => {
+        match watched.shelf() {
+            Shelf::Namespaces | Shelf::Routes => Ok(false),
+            Shelf::Releases => heard!(releases, place.0.clone(), release_seen(&raw)),
+            Shelf::Objects => {
                 let key = key_of(resource, &raw);
                 heard!(objects, key, ObjectRow::new(&raw.into_live(resource), false, Instant::now()))
             }
-            Watched::Revision => {
+            Shelf::Revisions => {
                 let sealed = Sealed::read(&raw).map_err(|error| error.to_string())?;
                 heard!(revisions, (place.0.clone(), sealed.rollout), sealed)
             }
-            Watched::ReplicaSet => {
+            Shelf::ReplicaSets => {
                 heard!(replica_sets, place, replica_set_view(&typed::<ReplicaSet>(raw.into_value())?))
             }
-            Watched::Pod => heard!(pods, place, pod_view(&typed::<Pod>(raw.into_value())?)),
+            Shelf::Pods => heard!(pods, place, pod_view(&typed::<Pod>(raw.into_value())?)),
         }
     }
 
@@ -107,22 +99,14 @@ impl View {
         let Some(release) = filed.or_else(|| raw.release()) else { return };
         let (key, place) = (key_of(resource, raw), (raw.namespace().to_owned(), raw.name().to_owned()));
         let uid = raw.uid();
-        let changed = self.change(&release, |shard| match watched {
-            Watched::Namespace
-            | Watched::HttpRoute
-            | Watched::VirtualService
-            | Watched::DestinationRule
-            | Watched::Autoscaler => false,
-            Watched::Release => shard.releases.removed(&place.0, uid),
-            Watched::Deployment
-            | Watched::StatefulSet
-            | Watched::Service
-            | Watched::ConfigMap
-            | Watched::Job => shard.objects.removed(&key, uid),
-            Watched::Revision => rollout_of(&place.1)
+        let changed = self.change(&release, |shard| match watched.shelf() {
+            Shelf::Namespaces | Shelf::Routes => false,
+            Shelf::Releases => shard.releases.removed(&place.0, uid),
+            Shelf::Objects => shard.objects.removed(&key, uid),
+            Shelf::Revisions => rollout_of(&place.1)
                 .is_some_and(|rollout| shard.revisions.removed(&(place.0.clone(), rollout), uid)),
-            Watched::ReplicaSet => shard.replica_sets.removed(&place, uid),
-            Watched::Pod => shard.pods.removed(&place, uid),
+            Shelf::ReplicaSets => shard.replica_sets.removed(&place, uid),
+            Shelf::Pods => shard.pods.removed(&place, uid),
         });
         if changed {
             self.wake_in(&release, raw.namespace());
@@ -263,14 +247,10 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 }
 
 fn take_out(shard: &mut Shard, watched: Watched, place: &(String, String)) -> bool {
-    match watched {
-        Watched::Namespace
-        | Watched::HttpRoute
-        | Watched::VirtualService
-        | Watched::DestinationRule
-        | Watched::Autoscaler => false,
-        Watched::Release => shard.releases.remove(&place.0),
-        Watched::Deployment | Watched::StatefulSet | Watched::Service | Watched::ConfigMap | Watched::Job => {
+    match watched.shelf() {
+        Shelf::Namespaces | Shelf::Routes => false,
+        Shelf::Releases => shard.releases.remove(&place.0),
+        Shelf::Objects => {
             let resource = watched.resource();
             shard.objects.remove(&ObjectKey {
                 api_version: resource.api_version,
@@ -279,27 +259,21 @@ fn take_out(shard: &mut Shard, watched: Watched, place: &(String, String)) -> bo
                 name: place.1.clone(),
             })
         }
-        Watched::Revision => {
+        Shelf::Revisions => {
             rollout_of(&place.1).is_some_and(|rollout| shard.revisions.remove(&(place.0.clone(), rollout)))
         }
-        Watched::ReplicaSet => shard.replica_sets.remove(place),
-        Watched::Pod => shard.pods.remove(place),
+        Shelf::ReplicaSets => shard.replica_sets.remove(place),
+        Shelf::Pods => shard.pods.remove(place),
     }
 }
 
 fn sweep(shard: &mut Shard, watched: Watched, round: u64) -> bool {
-    match watched {
-        Watched::Namespace
-        | Watched::HttpRoute
-        | Watched::VirtualService
-        | Watched::DestinationRule
-        | Watched::Autoscaler => false,
-        Watched::Release => shard.releases.sweep(round, |_| true),
-        Watched::Deployment | Watched::StatefulSet | Watched::Service | Watched::ConfigMap | Watched::Job => {
-            shard.objects.sweep(round, |key| Watched::of(key) == Some(watched))
-        }
-        Watched::Revision => shard.revisions.sweep(round, |_| true),
-        Watched::ReplicaSet => shard.replica_sets.sweep(round, |_| true),
-        Watched::Pod => shard.pods.sweep(round, |_| true),
+    match watched.shelf() {
+        Shelf::Namespaces | Shelf::Routes => false,
+        Shelf::Releases => shard.releases.sweep(round, |_| true),
+        Shelf::Objects => shard.objects.sweep(round, |key| Watched::of(key) == Some(watched)),
+        Shelf::Revisions => shard.revisions.sweep(round, |_| true),
+        Shelf::ReplicaSets => shard.replica_sets.sweep(round, |_| true),
+        Shelf::Pods => shard.pods.sweep(round, |_| true),
     }
 }

@@ -49,6 +49,25 @@ pub enum Watched {
     Autoscaler,
 }
 
+/// What is filed alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shelf {
+    /// Namespaces, which belong to no release.
+    Namespaces,
+    /// Other people's routes and autoscalers, by what they point at.
+    Routes,
+    /// Releases.
+    Releases,
+    /// Whole objects of a release.
+    Objects,
+    /// Revision Secrets.
+    Revisions,
+    /// ReplicaSets.
+    ReplicaSets,
+    /// Pods.
+    Pods,
+}
+
 const GATEWAY: [&str; 1] = ["gateway.networking.k8s.io/v1"];
 const AUTOSCALING: [&str; 1] = [autoscale::AUTOSCALING];
 const ISTIO: [&str; 2] = ["networking.istio.io/v1", "networking.istio.io/v1beta1"];
@@ -95,9 +114,26 @@ impl Watched {
         }
     }
 
+    /// Returns where what it shows is filed.
+    pub(super) fn shelf(self) -> Shelf {
+        match self {
+            Self::Namespace => Shelf::Namespaces,
+            Self::HttpRoute | Self::VirtualService | Self::DestinationRule | Self::Autoscaler => {
+                Shelf::Routes
+            }
+            Self::Release => Shelf::Releases,
+            Self::Deployment | Self::StatefulSet | Self::Service | Self::ConfigMap | Self::Job => {
+                Shelf::Objects
+            }
+            Self::Revision => Shelf::Revisions,
+            Self::ReplicaSet => Shelf::ReplicaSets,
+            Self::Pod => Shelf::Pods,
+        }
+    }
+
     /// Returns whether it shows other people's routes, or autoscalers; their kinds need not be there.
     pub fn is_route(self) -> bool {
-        !self.versions().is_empty()
+        self.shelf() == Shelf::Routes
     }
 
     /// Returns the versions of a kind that need not be there, the wanted one first; none for the kinds that have to.
@@ -130,20 +166,13 @@ impl Watched {
 
     /// Returns the label selector; `None`: everything.
     pub fn selector(self) -> Option<String> {
-        match self {
-            Self::Namespace
-            | Self::Release
-            | Self::HttpRoute
-            | Self::VirtualService
-            | Self::DestinationRule
-            | Self::Autoscaler => None,
-            Self::Deployment | Self::StatefulSet | Self::Service | Self::ConfigMap | Self::Job => {
-                Some(format!("{LABEL_MANAGED_BY}={MANAGER},{LABEL_SERVICE}"))
-            }
-            Self::Revision => Some(format!("{LABEL_MANAGED_BY}={MANAGER},{}", revision::LABEL_MARK)),
-            Self::ReplicaSet => Some(LABEL_RELEASE.to_owned()),
+        match self.shelf() {
+            Shelf::Namespaces | Shelf::Releases | Shelf::Routes => None,
+            Shelf::Objects => Some(format!("{LABEL_MANAGED_BY}={MANAGER},{LABEL_SERVICE}")),
+            Shelf::Revisions => Some(format!("{LABEL_MANAGED_BY}={MANAGER},{}", revision::LABEL_MARK)),
+            Shelf::ReplicaSets => Some(LABEL_RELEASE.to_owned()),
             // Pods of Jobs carry no label that the Service selects by.
-            Self::Pod => Some(LABEL_SERVICE.to_owned()),
+            Shelf::Pods => Some(LABEL_SERVICE.to_owned()),
         }
     }
 
