@@ -123,7 +123,7 @@ impl Shard {
         namespace: &str,
         known: Known<()>,
         wanted: &[ObjectKey],
-        opened: &mut Opened<RevisionBody>,
+        opened: &Opened<RevisionBody>,
     ) -> (Observed, Vec<ObjectKey>) {
         self.objects.tidy(|key| wanted.contains(key));
         let now = Instant::now();
@@ -172,10 +172,10 @@ impl Shard {
     fn revisions(
         &self,
         namespace: &str,
-        opened: &mut Opened<RevisionBody>,
+        opened: &Opened<RevisionBody>,
     ) -> BTreeMap<u64, Known<RevisionBody>> {
         let here = self.revisions.present().filter(|((at, _), _)| at == namespace);
-        let mut open = |sealed: &Sealed| {
+        let open = |sealed: &Sealed| {
             let body = opened.get(&sealed.uid, &sealed.resource_version, || sealed.open());
             body.map_or(Known::Unknown, Known::Present)
         };

@@ -35,7 +35,7 @@ pub struct View {
     routes: Mutex<RouteBook>,
     /// Whether each namespace is being deleted.
     namespaces: Mutex<Table<String, bool>>,
-    opened: Mutex<Opened<RevisionBody>>,
+    opened: Opened<RevisionBody>,
     watches: Watches,
     wake: Wake,
 }
@@ -53,7 +53,7 @@ impl View {
             homes: Mutex::default(),
             routes: Mutex::default(),
             namespaces: Mutex::default(),
-            opened: Mutex::default(),
+            opened: Opened::default(),
             watches: Watches::new(),
             wake,
         }
@@ -221,8 +221,7 @@ impl View {
         let shard = self.shard(release);
         let mut shard = lock(&shard);
         shard.namespace = Some(namespace.to_string());
-        let (mut observed, mut missing) =
-            shard.observed(namespace.as_str(), known, wanted, &mut lock(&self.opened));
+        let (mut observed, mut missing) = shard.observed(namespace.as_str(), known, wanted, &self.opened);
         let (routes, unread) = self.routes().observed(namespace.as_str(), release.service.as_str(), wanted);
         // Those of ours are in the inventory as well.
         let own = routes.objects.iter().filter(|(key, _)| is_autoscaler(key) && wanted.contains(key));
