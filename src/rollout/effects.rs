@@ -128,14 +128,16 @@ fn applies(record: &Record, input: &Inputs<'_>, bodies: &[Body], writes: &mut Ve
 
 fn must_apply(record: &Record, input: &Inputs<'_>, body: &Body, live: &Live) -> bool {
     let object = live.object.as_ref();
-    let deleting = object.pointer("/metadata/deletionTimestamp").is_some();
     let workload = body.manifest.role == Role::Workload;
     // Nothing of a Job may change once it is made, but that it begins.
     if body.manifest.role == Role::Job {
         return false;
     }
     // Until `idp-rollout` owns the replicas, an apply without the field would reset them to the server's default.
-    if deleting || (workload && !live.scaled) || !is_ours(record, input.release, &body.manifest.key, live) {
+    if live.is_deleting()
+        || (workload && !live.scaled)
+        || !is_ours(record, input.release, &body.manifest.key, live)
+    {
         return false;
     }
     let stale = record.rollout.is_some() && view::epoch_of(object) < record.epoch;
@@ -285,7 +287,9 @@ fn prune(record: &Record, input: &Inputs<'_>, bodies: &[Body], writes: &mut Vec<
         let Ownership::Owned { uid } = &entry.ownership else { return None };
         let wanted = bodies.iter().any(|body| body.manifest.key == *key);
         let there = input.observed.object(key).present().is_some();
-        let gone = !wanted && there && entry.role == Role::Shared && !routes::is_track(input.release, key);
+        // These go by rules of their own.
+        let ours = routes::is_track(input.release, key) || autoscale::is_autoscaler(key);
+        let gone = !wanted && there && entry.role == Role::Shared && !ours;
         gone.then(|| Prune { key: key.clone(), uid: uid.clone() })
     });
     let dropped: Vec<Prune> = dropped.collect();

@@ -505,6 +505,16 @@ impl World {
         self.due = answer.due;
         let mut record = answer.record;
         let effects = effects(&mut record, &input);
+        let deleted: Vec<&ObjectKey> = effects
+            .writes
+            .iter()
+            .filter_map(|write| if let Write::Delete { key, .. } = write { Some(key) } else { None })
+            .collect();
+        assert_eq!(
+            deleted.iter().collect::<BTreeSet<_>>().len(),
+            deleted.len(),
+            "deleted twice: {deleted:?}"
+        );
         self.remember(&record);
         let worth_it = must_store(&stored, &record) || !answer.transitions.is_empty();
         Some(Decision {
@@ -876,20 +886,11 @@ impl World {
             name: format!("pod-{}", self.clock),
             uid: format!("pod-{}", self.clock),
             owner: owner.to_owned(),
-            revision: String::new(),
             track: track.to_owned(),
             ip: Some("127.1.0.1".to_owned()),
             created_at: self.now,
-            ready_since: None,
-            started: false,
-            restarts: 0,
-            waiting: None,
-            terminated: None,
-            unschedulable: None,
-            disrupted: None,
-            ended: false,
-            deleting: false,
             image_id: Some(image.to_owned()),
+            ..PodView::default()
         }
     }
 
