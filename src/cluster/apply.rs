@@ -244,7 +244,7 @@ async fn patch(
 }
 
 fn refused(key: &ObjectKey, source: ApiError) -> WriteError {
-    let what = format!("{} {}/{}", key.kind, key.namespace, key.name);
+    let what = key.for_people();
     match source {
         ApiError::Conflict { .. } => WriteError::Conflict { what, source },
         ApiError::Invalid(ref message) if message.contains("metadata.uid") => {

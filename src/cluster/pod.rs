@@ -204,20 +204,9 @@ mod tests {
             name: "web-1".into(),
             uid: "u".into(),
             owner: "rs".into(),
-            revision: String::new(),
             track: "canary".into(),
-            ip: None,
             created_at: "2026-01-01T00:00:00Z".parse().unwrap(),
-            ready_since: None,
-            started: false,
-            restarts: 0,
-            waiting: None,
-            terminated: None,
-            unschedulable: None,
-            disrupted: None,
-            ended: false,
-            deleting: false,
-            image_id: None,
+            ..PodView::default()
         };
         assert_eq!(view, expected);
         assert_eq!(pod(&json!({"podIP": ""})).ip, None);

@@ -31,6 +31,13 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+impl ObjectKey {
+    /// Returns what people call it: `Service shop/web`.
+    pub fn for_people(&self) -> String {
+        format!("{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
 impl FromStr for ObjectKey {
     type Err = ObjectKeyError;
 

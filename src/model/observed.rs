@@ -45,6 +45,13 @@ pub struct Live {
     pub object: Arc<Value>,
 }
 
+impl Live {
+    /// Tells whether its deletion has begun.
+    pub fn is_deleting(&self) -> bool {
+        self.object.pointer("/metadata/deletionTimestamp").is_some()
+    }
+}
+
 /// A ReplicaSet, as far as a rollout needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaSetView {
@@ -72,7 +79,7 @@ pub struct Stopped {
 }
 
 /// A pod, as far as gates need it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PodView {
     /// The name.
     pub name: String,
@@ -114,6 +121,13 @@ impl PodView {
     /// Tells whether it is not ready by its own doing: its program has ended before. Nobody can say when such a pod will be ready.
     pub fn is_broken(&self) -> bool {
         self.ready_since.is_none() && self.restarts > 0 && self.disrupted.is_none()
+    }
+
+    /// Returns why it does not run, where that is known: one clause.
+    pub fn why_not_running(&self) -> Option<String> {
+        let waiting =
+            || self.waiting.as_ref().map(|stopped| format!("{}: {}", stopped.reason, stopped.message));
+        self.unschedulable.clone().or_else(waiting)
     }
 }
 

@@ -134,6 +134,13 @@ pub struct JobRun {
     pub started: bool,
 }
 
+impl JobRun {
+    /// Returns the first attempt, of which nothing was seen.
+    pub fn first() -> Self {
+        Self { attempt: 1, ..Self::default() }
+    }
+}
+
 /// A place on a rollout's way that the services of a group go to together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -88,6 +88,11 @@ pub struct Tried {
 }
 
 impl Tried {
+    /// Returns the first ten digits of the commit, for people.
+    pub fn short(&self) -> &str {
+        self.commit.get(..10).unwrap_or(&self.commit)
+    }
+
     /// Describes a version.
     pub fn of(version: &Version) -> Self {
         Self {

@@ -103,7 +103,7 @@ impl Router {
 impl std::fmt::Display for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.route() {
-            Some(route) => write!(f, "{} {}/{}", route.kind, route.namespace, route.name),
+            Some(route) => f.write_str(&route.for_people()),
             None => f.write_str("the selector of the Service"),
         }
     }

@@ -132,8 +132,13 @@ fn files(declaration: &Declaration, context: &RenderContext<'_>) -> Option<Files
         data.insert(key.clone(), Value::from(text));
         keys.push((path.clone(), key));
     }
-    let digits: String = hex::encode(hash.finalize()).chars().take(10).collect();
+    let digits = content_digits(hash);
     Some(Files { name: format!("{}-files-{digits}", declaration.service.name), keys, data })
+}
+
+/// Returns what the name of hashed config ends with.
+pub(super) fn content_digits(hash: Sha256) -> String {
+    hex::encode(hash.finalize()).chars().take(10).collect()
 }
 
 fn deployment(declaration: &Declaration, context: &RenderContext<'_>, files: Option<&Files>) -> Manifest {

@@ -39,21 +39,15 @@ pub struct Scaler {
 
 /// Returns who scales stable's Deployment; somebody else's word goes before what the file says.
 pub fn of(record: &Record, input: &Inputs<'_>) -> Option<Scaler> {
-    let scaler = |key: &ObjectKey, live: &Live, own: bool| Scaler {
-        name: format!("{} {}/{}", key.kind, key.namespace, key.name),
-        most: most_of(live),
-        own,
-    };
+    let scaler =
+        |key: &ObjectKey, live: &Live, own: bool| Scaler { name: key.for_people(), most: most_of(live), own };
     if let Some((key, live)) = foreign(record, input) {
         return Some(scaler(key, live, false));
     }
     let key = render::autoscaler_key(input.release.service.as_str(), input.namespace.as_str());
     let live = input.observed.object(&key).present().filter(|live| targets(record, input, live));
     match (record.autoscale, live) {
-        (Some(bounds), _) => {
-            let name = format!("{} {}/{}", key.kind, key.namespace, key.name);
-            Some(Scaler { name, most: bounds.max, own: true })
-        }
+        (Some(bounds), _) => Some(Scaler { name: key.for_people(), most: bounds.max, own: true }),
         // On its way out: until it is gone, it would put back any other number.
         (None, Some(live)) => Some(scaler(&key, live, true)),
         (None, None) => None,
@@ -216,7 +210,7 @@ impl Machine<'_> {
 /// Says that two autoscalers would scale one Deployment.
 pub fn doubled(key: &ObjectKey) -> String {
     format!(
-        "`workload.replicas` asks for an autoscaler, and {} {}/{} scales the service already: write a number of pods, or remove the other one",
-        key.kind, key.namespace, key.name
+        "`workload.replicas` asks for an autoscaler, and {} scales the service already: write a number of pods, or remove the other one",
+        key.for_people()
     )
 }

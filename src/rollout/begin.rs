@@ -328,8 +328,8 @@ impl Machine<'_> {
             let ours = super::effects::is_ours(&self.record, self.input.release, &manifest.key, live);
             (!ours).then(|| {
                 format!(
-                    "{} {}/{} exists and is not managed by idp: adopt it, rename the service, or delete it",
-                    manifest.key.kind, manifest.key.namespace, manifest.key.name
+                    "{} exists and is not managed by idp: adopt it, rename the service, or delete it",
+                    manifest.key.for_people()
                 )
             })
         })

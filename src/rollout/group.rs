@@ -4,6 +4,8 @@
 //! Nobody leads: each says in its record where it would go (`Lockstep`), and goes once every other is there, could go there, or has
 //! nothing to roll out. Who is taken back for another's sake is not held: its version begins again and waits for the other's next one.
 
+use jiff::Timestamp;
+
 use super::machine::Machine;
 use super::people::PATIENCE;
 use crate::model::name::{GroupName, ServiceName};
@@ -41,8 +43,8 @@ fn lag(standing: &Standing, place: Place) -> Option<String> {
         None => {}
     }
     let head = to_come(standing)?;
-    let commit: String = head.commit.chars().take(10).collect();
-    Some(match ended(standing, head) {
+    let commit = head.short();
+    Some(match ended(standing, head).map(|(outcome, _)| outcome) {
         Some(Outcome::Superseded) | None => format!("is about to start commit {commit}"),
         Some(outcome) => format!("ended as {} with commit {commit}", outcome.name()),
     })
@@ -55,10 +57,10 @@ fn to_come(standing: &Standing) -> Option<&Tried> {
     stable.is_none_or(|(stable, _)| stable.identity != head.identity).then_some(head)
 }
 
-/// How a version's last rollout ended.
-fn ended(standing: &Standing, version: &Tried) -> Option<Outcome> {
+/// How a version's last rollout ended, and when.
+fn ended(standing: &Standing, version: &Tried) -> Option<(Outcome, Timestamp)> {
     let mut ended = standing.record.as_ref()?.ended.iter().rev();
-    ended.find(|(tried, ..)| tried.identity == version.identity).map(|(_, outcome, _)| *outcome)
+    ended.find(|(tried, ..)| tried.identity == version.identity).map(|(_, outcome, at)| (*outcome, *at))
 }
 
 /// Returns the one of its group that was taken back while the rollout ran, and how it ended.
@@ -70,8 +72,8 @@ fn taken_back<'a>(rollout: &Rollout, around: &'a Surroundings) -> Option<(&'a Se
             return Some((mate, run.ending.filter(bad)?));
         }
         let head = to_come(standing)?;
-        let (_, outcome, at) = seen.ended.iter().rev().find(|(it, ..)| it.identity == head.identity)?;
-        (bad(outcome) && *at > rollout.started_at).then_some((mate, *outcome))
+        let (outcome, at) = ended(standing, head)?;
+        (bad(&outcome) && at > rollout.started_at).then_some((mate, outcome))
     })
 }
 

@@ -162,7 +162,7 @@ fn body_of(manifest: Manifest, rollout: &Rollout, version: &Version) -> Body {
 /// Starts the Jobs that may run, and takes away those that nobody asks about any more. A gate's that failed in the newest rollout, and the
 /// newest run of a job that ended, are left for who looks after them, until the next rollout begins.
 pub fn writes(record: &Record, input: &Inputs<'_>, bodies: &[Body], writes: &mut Vec<Write>) {
-    let here = |key: &ObjectKey| input.observed.object(key).present().filter(|live| !is_going(live));
+    let here = |key: &ObjectKey| input.observed.object(key).present().filter(|live| !live.is_deleting());
     for body in bodies.iter().filter(|body| body.manifest.role == Role::Job) {
         let key = &body.manifest.key;
         if let Some(live) =
@@ -183,10 +183,6 @@ pub fn writes(record: &Record, input: &Inputs<'_>, bodies: &[Body], writes: &mut
             writes.push(Write::Delete { key: key.clone(), uid: uid.clone() });
         }
     }
-}
-
-fn is_going(live: &Live) -> bool {
-    live.object.pointer("/metadata/deletionTimestamp").is_some()
 }
 
 fn is_suspended(live: &Live) -> bool {

@@ -93,9 +93,8 @@ fn stands(service: &ServiceName, standing: Option<&Standing>) -> Option<Unmet> {
     if seen.stable.as_ref().is_some_and(|(stable, _)| stable.identity == head.identity) && !running {
         return None;
     }
-    let commit: String = head.commit.chars().take(10).collect();
     let how = if running { "is being rolled out" } else { "is not stable" };
-    Some(unmet(format!("it comes after {service}, whose version of commit {commit} {how}")))
+    Some(unmet(format!("it comes after {service}, whose version of commit {} {how}", head.short())))
 }
 
 /// Whether the commit, or its image, was stable in the other environment for the soak time, with nothing taken back there since.

@@ -200,12 +200,7 @@ impl Machine<'_> {
             }
             let pods = workload.current.iter();
             let reason = pods.filter(|pod| pod.ready_since.is_none()).find_map(|pod| {
-                let waiting =
-                    pod.waiting.as_ref().map(|stopped| format!("{}: {}", stopped.reason, stopped.message));
-                pod.unschedulable
-                    .clone()
-                    .or(waiting)
-                    .map(|why| format!("{otherwise}: {whose} {}: {why}", pod.name))
+                Some(format!("{otherwise}: {whose} {}: {}", pod.name, pod.why_not_running()?))
             });
             if let Some(reason) = reason {
                 return reason;

@@ -23,9 +23,8 @@ pub fn is_job(policy: &Policy) -> bool {
 impl Machine<'_> {
     /// One look at the run of the version.
     pub fn running(&mut self, rollout: &Rollout) {
-        let key = Verdict::pass(Gate::Job, "").key();
-        let first = JobRun { attempt: 1, ..JobRun::default() };
-        let run = rollout.stage.jobs.get(&key).cloned().unwrap_or(first);
+        let key = Gate::Job.name().to_owned();
+        let run = rollout.stage.jobs.get(&key).cloned().unwrap_or_else(JobRun::first);
         let deadline = jobs::deadline(self.input, rollout);
         let seen = jobs::look_run(&self.record, self.input, rollout, &run);
         let (run, verdict) = if run.started && seen == Seen::Absent {

@@ -200,6 +200,7 @@ mod tests {
         assert_eq!(lower_bound(2, 1), None);
         assert_eq!(above(tally(0, 0), 0.01), Some(false));
         assert_eq!(above(tally(0, 0), 0.0), Some(false));
+        assert_eq!(above(tally(0, 500), 0.01), Some(false));
         assert_eq!(above(tally(1, 1_000_000), 0.0), Some(true));
         assert_eq!(above(tally(50, 50), 1.0), Some(false));
         assert_eq!(above(tally(2, 1), 0.01), None);

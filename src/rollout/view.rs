@@ -262,19 +262,9 @@ mod tests {
             uid: "p".to_owned(),
             owner: owner.to_owned(),
             track: "stable".to_owned(),
-            ip: None,
-            created_at: jiff::Timestamp::UNIX_EPOCH,
-            ready_since: None,
             started: true,
             restarts: 5,
-            waiting: None,
-            terminated: None,
-            unschedulable: None,
-            disrupted: None,
-            ended: false,
-            deleting: false,
-            image_id: None,
-            revision: String::new(),
+            ..PodView::default()
         }
     }
 

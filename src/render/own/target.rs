@@ -13,6 +13,7 @@ use crate::model::policy::Strategy;
 use crate::model::traffic::Provider;
 use crate::model::workload::WorkloadKind;
 use crate::model::{LABEL_ENVIRONMENT, LABEL_RELEASE, LABEL_SERVICE, LABEL_TRACK};
+use crate::render::objects::content_digits;
 use crate::render::{RenderContext, objects, pod};
 
 /// Pods at most, as in `workload.replicas`.
@@ -186,7 +187,7 @@ pub(super) fn fix_config(all: &mut [Document], at: usize) {
         all.iter_mut().filter(|document| document.kind == "ConfigMap" && read.contains(&document.name))
     {
         let data = json!([document.body.get("data"), document.body.get("binaryData")]);
-        let digits: String = hex::encode(Sha256::digest(data.to_string())).chars().take(10).collect();
+        let digits = content_digits(Sha256::new().chain_update(data.to_string()));
         let name = format!("{}-{digits}", document.name);
         renamed.insert(std::mem::replace(&mut document.name, name.clone()), name.clone());
         document.config = true;

@@ -200,7 +200,7 @@ impl Bench<'_> {
         if self.begun.is_none() {
             return (Kept::Job(None), None);
         }
-        let run = self.state.jobs.get(key).cloned().unwrap_or(JobRun { attempt: 1, ..JobRun::default() });
+        let run = self.state.jobs.get(key).cloned().unwrap_or_else(JobRun::first);
         let seen = self.jobs.get(key).unwrap_or(&Seen::Unknown);
         let (run, verdict) =
             job::judge(Gate::Declared, seen, run, self.state.verdicts.get(key), gate.timeout);

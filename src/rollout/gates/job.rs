@@ -98,11 +98,10 @@ fn going(object: &Value, pods: &[&PodView], deadline: Duration, now: Timestamp) 
     if age >= deadline.saturating_add(GRACE) {
         return State::Stuck(format!("it neither ended nor was ended within {}", rough(age)));
     }
-    let stuck = pods.iter().filter(|pod| !pod.ended && !pod.deleting).find_map(|pod| {
-        let waiting = pod.waiting.as_ref().map(|stopped| format!("{}: {}", stopped.reason, stopped.message));
-        let why = pod.unschedulable.clone().or(waiting)?;
-        Some(format!("pod {}: {why}", pod.name))
-    });
+    let stuck = pods
+        .iter()
+        .filter(|pod| !pod.ended && !pod.deleting)
+        .find_map(|pod| Some(format!("pod {}: {}", pod.name, pod.why_not_running()?)));
     match stuck {
         Some(why) => State::Stuck(why),
         None if pods.is_empty() && age >= NO_POD => {
@@ -188,21 +187,9 @@ mod tests {
         let mut pod = PodView {
             name: "p".into(),
             uid: "p".into(),
-            revision: String::new(),
             owner: "u".into(),
-            track: String::new(),
-            ip: None,
             created_at: at(0),
-            ready_since: None,
-            started: false,
-            restarts: 0,
-            waiting: None,
-            terminated: None,
-            unschedulable: None,
-            disrupted: None,
-            ended: false,
-            deleting: false,
-            image_id: None,
+            ..PodView::default()
         };
         change(&mut pod);
         pod
@@ -211,7 +198,7 @@ mod tests {
     fn said(live: &Live, pods: &[PodView], second: i64) -> String {
         let pods: Vec<&PodView> = pods.iter().collect();
         let seen = state(live, &pods, DEADLINE, at(second));
-        let run = JobRun { attempt: 1, ..JobRun::default() };
+        let run = JobRun::first();
         judge(Gate::Declared, &seen, run, None, DEADLINE)
             .1
             .map_or("runs".to_owned(), |verdict| verdict.to_string())
@@ -270,7 +257,7 @@ mod tests {
 
     #[test]
     fn who_deletes_a_job_makes_it_run_once_more_and_no_more() {
-        let first = JobRun { attempt: 1, ..JobRun::default() };
+        let first = JobRun::first();
         let (run, verdict) = judge(Gate::Declared, &Seen::Absent, first, None, DEADLINE);
         assert_eq!((run.attempt, verdict), (1, None), "it is about to be made");
         let there = state(&job(None), &[&pod(|pod| pod.started = true)], DEADLINE, at(1));

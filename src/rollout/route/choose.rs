@@ -132,10 +132,10 @@ impl<'a> Search<'a> {
     fn checked(&self, kind: Kind, key: &ObjectKey) -> Choice {
         let known = self.observed.routes.objects.get(key).and_then(Known::present);
         let Some((live, dialect)) = known.zip(dialect(key)) else {
-            return Choice::Wait(format!("{} {}/{} could not be read", kind.name, key.namespace, key.name));
+            return Choice::Wait(format!("{} could not be read", key.for_people()));
         };
         let object = live.object.as_ref();
-        let what = format!("{} {}/{}", kind.name, key.namespace, key.name);
+        let what = key.for_people();
         if !names_service(dialect, object, self.names()) {
             return Choice::Refused(format!(
                 "{what} has no backend that is the Service {}: add it to a rule, or name another route in `deploy.traffic.route`",
