@@ -90,15 +90,17 @@ impl Leadership {
     }
 }
 
-/// Begins to stand for election; with `shutdown` a held lease is given back so that another process need not wait.
+/// Begins to stand for election; with `shutdown` a held lease is given back so that another process need not wait. Whoever leads stands
+/// anew once `newer` shows a higher epoch than its own: another leads, or a record came from a backup, and then no term below it is heard.
 pub fn spawn(
     calls: Calls,
     options: LeaseOptions,
+    newer: watch::Receiver<u64>,
     tasks: &TaskTracker,
     shutdown: &CancellationToken,
 ) -> Leadership {
     let (sender, held) = watch::channel(None);
-    let elector = Elector { calls, options, held: sender, lease: None, seen: None };
+    let elector = Elector { calls, options, held: sender, lease: None, seen: None, newer };
     let span = tracing::info_span!("lease", identity = %elector.options.identity);
     tasks.spawn(elector.run(shutdown.clone()).instrument(span));
     Leadership { held }
@@ -121,6 +123,8 @@ struct Elector {
     lease: Option<Raw>,
     /// Another holder's entry, and since when it has not changed.
     seen: Option<(Value, Instant)>,
+    /// The highest epoch that a record was found with.
+    newer: watch::Receiver<u64>,
 }
 
 impl Elector {
@@ -158,7 +162,7 @@ impl Elector {
             return Ok(None);
         }
         let recorded = record::highest_epoch(&self.calls).await?;
-        let epoch = lease.as_ref().map_or(0, epoch_of).max(recorded) + 1;
+        let epoch = lease.as_ref().map_or(0, epoch_of).max(recorded).saturating_add(1);
         let begin = Instant::now();
         let body = self.body(lease.as_ref(), &self.options.identity, Some(epoch));
         let written = match lease {
@@ -192,7 +196,10 @@ impl Elector {
 
     /// Sleeps until the next renewal and renews; leadership ends when no renewal was confirmed in time.
     async fn keep(&mut self, held: Held) {
-        sleep(self.options.renew).await;
+        tokio::select! {
+            () = outbid(&mut self.newer, held.epoch) => return self.lost("a record is of a newer term"),
+            () = sleep(self.options.renew) => {}
+        }
         let mut last = None;
         while Instant::now() < held.until {
             let begin = Instant::now();
@@ -296,6 +303,13 @@ impl Elector {
         let place = Place { resource: &resource, namespace: self.options.namespace.as_str(), name: &name };
         self.lease = Some(self.calls.replace(&place, body).await?);
         Ok(())
+    }
+}
+
+/// Waits until an epoch above this one is seen.
+async fn outbid(newer: &mut watch::Receiver<u64>, epoch: u64) {
+    if newer.wait_for(|seen| *seen > epoch).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

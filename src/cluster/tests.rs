@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,7 @@ struct World {
     team: TeamName,
     woken: Arc<Mutex<Vec<ReleaseKey>>>,
     tasks: TaskTracker,
+    newer: watch::Sender<u64>,
     shutdown: CancellationToken,
 }
 
@@ -58,6 +60,7 @@ impl World {
             team: "tea".parse().unwrap(),
             woken,
             tasks: TaskTracker::new(),
+            newer: watch::Sender::default(),
             shutdown: CancellationToken::new(),
         };
         world.cluster.ensure_namespace(&world.namespace).await.unwrap();

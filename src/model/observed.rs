@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::object::{Manifest, ObjectKey};
 
 /// What is known about something in the cluster.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum Known<T> {
     /// It was not read, or reading failed: nothing follows from it.
+    #[default]
     Unknown,
     /// It is certainly not there.
     Absent,
@@ -173,7 +174,7 @@ impl Routes {
 }
 
 /// Everything that a pass sees of the cluster for one release.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Observed {
     /// Whether the namespace is there (and not terminating).
     pub namespace: Known<()>,

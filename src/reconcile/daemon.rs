@@ -129,12 +129,13 @@ impl Daemon {
             renew: config.cluster.lease.renew,
             ..LeaseOptions::new(config.cluster.home_namespace.clone(), &config.cluster.name, identity())
         };
-        let leadership = lease::spawn(cluster.calls().clone(), lease, &tasks, &sinks);
         let mut synced = cluster.view().synced();
-        let ready = leadership.clone();
         let parts =
             Parts { config: Arc::clone(&config), cluster, queue, evidence, images, reporter, session, clock };
         let driver = Arc::new(parts.driver());
+        let calls = driver.cluster.calls().clone();
+        let leadership = lease::spawn(calls, lease, driver.newer.subscribe(), &tasks, &sinks);
+        let ready = leadership.clone();
         supervisor.spawn("acknowledgements", acknowledge(Arc::clone(&driver), acked));
 
         let (listener, address) = listen(&config).await?;

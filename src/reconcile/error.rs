@@ -16,6 +16,8 @@ const CONFLICT_FIRST: Duration = Duration::from_millis(20);
 const THROTTLED_LONGEST: Duration = Duration::from_mins(5);
 /// How soon a look is tried again while the watches have not seen their initial lists.
 const UNSYNCED: Duration = Duration::from_millis(100);
+/// How soon a process that has been followed by another looks whether it leads again.
+const DEPOSED: Duration = Duration::from_secs(1);
 /// How soon a release is looked at again for which a person must act first.
 const REFUSED: Duration = Duration::from_mins(1);
 
@@ -28,6 +30,14 @@ pub enum PassError {
     /// Somebody else wrote the record or an object; everything is read again.
     #[error("the record was written by somebody else")]
     Conflict,
+    /// The record was written by a leader of a newer term: this process leads no more, or has to stand again.
+    #[error("its record was written in the newer term {newer} of leadership, and this is term {epoch}")]
+    Deposed {
+        /// The epoch of the record.
+        newer: u64,
+        /// The epoch of this process.
+        epoch: u64,
+    },
     /// The record could not be read or stored.
     #[error("the record could not be read or stored")]
     Record(#[source] Box<RecordError>),
@@ -44,6 +54,7 @@ impl PassError {
         match self {
             Self::Unsynced(_) => "unsynced",
             Self::Conflict => "conflict",
+            Self::Deposed { .. } => "deposed",
             Self::Record(_) => "record",
             Self::Write(_) => "write",
             Self::Refused(_) => "refused",
@@ -57,6 +68,7 @@ impl PassError {
             Self::Record(_) | Self::Write(_) => {
                 doubled(BACK_OFF_FIRST, errors, BACK_OFF_LONGEST).max(self.throttled())
             }
+            Self::Deposed { .. } => DEPOSED,
             Self::Refused(_) => REFUSED,
         }
     }
@@ -69,7 +81,7 @@ impl PassError {
                 _ => None,
             },
             Self::Write(error) => error.api(),
-            Self::Unsynced(_) | Self::Conflict | Self::Refused(_) => None,
+            Self::Unsynced(_) | Self::Conflict | Self::Deposed { .. } | Self::Refused(_) => None,
         };
         match error {
             Some(ApiError::Throttled { after }) => (*after).min(THROTTLED_LONGEST),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::memory::Memories;
@@ -61,6 +62,7 @@ impl Parts {
             reporter,
             session,
             clock,
+            newer: watch::Sender::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::error::{PassError, chain};
@@ -66,6 +67,8 @@ pub struct Driver {
     pub session: u64,
     /// The time of decisions.
     pub clock: Clock,
+    /// The highest epoch above its own that a pass found in a record. Whoever leads under a lower one stands anew.
+    pub newer: watch::Sender<u64>,
 }
 
 impl Driver {
@@ -93,7 +96,7 @@ impl Driver {
     fn failed(release: &ReleaseKey, memory: &mut Memory, error: &PassError) -> Next {
         let retry = error.retry_in(memory.errors);
         memory.errors = memory.errors.saturating_add(1);
-        if matches!(error, PassError::Conflict | PassError::Record(_)) {
+        if matches!(error, PassError::Conflict | PassError::Deposed { .. } | PassError::Record(_)) {
             memory.stored = None;
             memory.working = None;
         }
@@ -114,6 +117,11 @@ impl Driver {
                 "its record has a later schema; this version only reads it".to_owned(),
             ));
         };
+        let newer = stored_record.epoch;
+        if newer > epoch {
+            self.newer.send_if_modified(|seen| std::mem::replace(seen, newer.max(*seen)) < newer);
+            return Err(PassError::Deposed { newer, epoch });
+        }
         let before = memory.working.clone().unwrap_or_else(|| stored_record.clone());
         self.want_images(release, &before, &read.head);
 

@@ -53,7 +53,8 @@ impl Driver {
                 return Ok(None);
             }
         };
-        self.refresh(release, memory, &namespace, places.first().map(|seen| seen.generation)).await?;
+        let generation = places.first().map(|seen| seen.generation);
+        let fresh = self.refresh(release, memory, &namespace, generation).await?;
         if memory.stored.as_ref().is_none_or(|stored| matches!(stored.contents, Contents::Empty)) {
             let Some(()) = self.found(release, memory, &namespace, &head, epoch).await? else {
                 return Ok(None);
@@ -85,6 +86,12 @@ impl Driver {
             let keys: Vec<ObjectKey> = keys.into_iter().chain(kept).collect();
             observed = self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
         }
+        if let Some(record) = stored.record().filter(|_| !fresh)
+            && rollout::newest_epoch(record, release, &observed) > record.epoch
+        {
+            // Another leader has written since: not a word of what is remembered counts before the record is read again.
+            return Err(PassError::Conflict);
+        }
         observed.refusals = memory.refusals.clone();
         self.reporter.metrics().queue.stage(Stage::Observe, begun.elapsed());
         Ok(Some(Read { namespace, head, stored, observed }))
@@ -107,18 +114,18 @@ impl Driver {
         }
     }
 
-    /// Reads the record where it is not known, or where people changed its `spec`.
+    /// Reads the record where it is not known, or where people changed its `spec`; tells whether it did.
     async fn refresh(
         &self,
         release: &ReleaseKey,
         memory: &mut Memory,
         namespace: &Namespace,
         generation: Option<u64>,
-    ) -> Result<(), PassError> {
+    ) -> Result<bool, PassError> {
         let known = memory.stored.as_ref().map(|stored| stored.generation);
         let gone = generation.is_none() && known.is_some();
         if known.is_some() && !gone && known >= generation {
-            return Ok(());
+            return Ok(false);
         }
         if known.is_some() && !gone {
             // Somebody asks for something: what stood in the way may be gone.
@@ -133,7 +140,7 @@ impl Driver {
             memory.working = None;
         }
         memory.stored = stored;
-        Ok(())
+        Ok(true)
     }
 
     /// There is no record: a first deploy, or a record that was lost.

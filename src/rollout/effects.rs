@@ -140,7 +140,9 @@ fn must_apply(record: &Record, input: &Inputs<'_>, body: &Body, live: &Live) -> 
     {
         return false;
     }
-    let stale = record.rollout.is_some() && view::epoch_of(object) < record.epoch;
+    let epoch = view::epoch_of(object);
+    // Nobody has led under an epoch above the record's: somebody else wrote it there.
+    let stale = epoch > record.epoch || record.rollout.is_some() && epoch < record.epoch;
     let moved = workload
         && record.rollout.is_some()
         && view::annotation(object, crate::model::ANNOTATION_ROLLOUT)

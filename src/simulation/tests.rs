@@ -1,5 +1,6 @@
 //! The bed itself: a quiet plan goes as it should, one seed twice gives one trace.
 
+use super::gateway::Way;
 use super::heads::{ENVIRONMENT, Shape, Workshop};
 use super::plan::{Action, Harm, Plan};
 use super::play::{Played, play};
@@ -62,6 +63,22 @@ fn going_on_without_measures_goes_on_without_traffic() {
     let shape = Shape { on_unknown: "continue", on_low_traffic: "hold", ..Shape::plain() };
     let plan = Plan::quiet(59, shape, 2).then(60, commit("v1.metrics-hang"));
     assert_eq!(played(&plan).outcomes["Promoted"], 3);
+}
+
+/// Each of two leaders wrote its own term into the team's route over the other's, and the older went on under the newer's.
+#[test]
+fn who_is_followed_by_another_stops_at_the_first_sign_of_it() {
+    let steps = vec![(20, 24), (60, 0), (100, 24)];
+    let shape = Shape { steps, route: Some(Way::VirtualService), ..Shape::canary() };
+    let plan = Plan::quiet(221, shape, 3).then(261, commit("v1.slow-15s"));
+    assert_eq!(played(&plan.then(347, Action::Takeover { overlap: 7_194 })).outcomes["Promoted"], 3);
+}
+
+/// Who reads a record of a newer term does nothing under it.
+#[test]
+fn who_finds_that_another_leads_lets_it() {
+    let plan = Plan::quiet(2, Shape::canary(), 3).then(120, commit("v1.good"));
+    assert_eq!(played(&plan.then(140, Action::Takeover { overlap: 15_000 })).outcomes["Promoted"], 3);
 }
 
 /// One seed twice gives one trace.

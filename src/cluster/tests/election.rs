@@ -9,13 +9,14 @@ use super::World;
 use crate::cluster::calls::{Calls, Place};
 use crate::cluster::lease::{self, Leadership, LeaseOptions};
 use crate::cluster::raw;
+use crate::model::record::Record;
 use crate::sandbox::api::{Fault, Verb};
 
 fn stand(world: &World, identity: &str) -> (Leadership, CancellationToken) {
     let shutdown = world.shutdown.child_token();
     let options = LeaseOptions::new("shop".parse().unwrap(), "test", identity.to_owned());
     let calls = Calls::new(world.server.client_as(identity));
-    (lease::spawn(calls, options, &world.tasks, &shutdown), shutdown)
+    (lease::spawn(calls, options, world.newer.subscribe(), &world.tasks, &shutdown), shutdown)
 }
 
 async fn leads(leadership: &mut Leadership) -> u64 {
@@ -110,6 +111,30 @@ async fn an_epoch_is_higher_than_that_of_any_record() {
     let lease = world.calls().get(&place).await.unwrap().unwrap().into_value();
     assert_eq!(lease["spec"]["leaseTransitions"], 42);
     assert_eq!(lease["spec"]["holderIdentity"], "a");
+}
+
+/// A record that came from a backup may be of a term that never was here.
+#[tokio::test(start_paused = true)]
+async fn who_finds_a_record_of_a_newer_term_stands_anew_above_it() {
+    let world = World::new().await;
+    let (mut first, _keep) = stand(&world, "a");
+    assert_eq!(leads(&mut first).await, 1);
+    let empty = world.cluster.create_record(world.owner()).await.unwrap();
+    let record = Record { epoch: 7, ..super::records::sample() };
+    world.cluster.store_record(&world.release, &empty, &record).await.unwrap();
+    world.newer.send_replace(7);
+    let begin = Instant::now();
+    let above = async {
+        while first.epoch() != Some(8) {
+            assert!(first.changed().await);
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), above).await.unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(first.epoch(), Some(8), "what was seen once is over");
+    }
 }
 
 #[tokio::test(start_paused = true)]
