@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use crate::model::LABEL_TRACK;
-use crate::model::observed::{PodView, ReplicaSetView, Stopped};
+use crate::model::observed::{DELETED, PodView, ReplicaSetView, Stopped};
+use crate::model::{LABEL_TEMPLATE, LABEL_TRACK};
 
 /// The longest message that is kept, in characters.
 const MESSAGE: usize = 300;
@@ -36,7 +36,11 @@ pub fn pod_view(pod: &Pod) -> PodView {
             metadata.owner_references.as_deref(),
             &["ReplicaSet", "StatefulSet", "DaemonSet", "Job"],
         ),
-        revision: text("controller-revision-hash"),
+        revision: match text(LABEL_TEMPLATE) {
+            template if template.is_empty() => text("controller-revision-hash"),
+            template => template,
+        },
+        node: node(pod),
         track: text(LABEL_TRACK),
         ip: status.pod_ip.clone().filter(|ip| !ip.is_empty()),
         created_at: metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
@@ -54,6 +58,18 @@ pub fn pod_view(pod: &Pod) -> PodView {
         deleting: metadata.deletion_timestamp.is_some(),
         image_id: containers.first().map(|container| container.image_id.clone()).filter(|id| !id.is_empty()),
     }
+}
+
+/// Returns the node of a pod. That of a DaemonSet is made for one, which its affinity names before a scheduler has taken it there.
+fn node(pod: &Pod) -> String {
+    let Some(spec) = &pod.spec else { return String::new() };
+    let affinity = spec.affinity.as_ref().and_then(|all| all.node_affinity.as_ref());
+    let required = affinity.and_then(|all| all.required_during_scheduling_ignored_during_execution.as_ref());
+    let terms = required.into_iter().flat_map(|required| &required.node_selector_terms);
+    let mut fields = terms.flat_map(|term| term.match_fields.iter().flatten());
+    let named = fields.find(|field| field.key == "metadata.name" && field.operator == "In");
+    let meant = named.and_then(|field| field.values.as_ref()?.first().cloned());
+    spec.node_name.clone().filter(|name| !name.is_empty()).or(meant).unwrap_or_default()
 }
 
 /// Returns the view of a ReplicaSet.
@@ -142,7 +158,7 @@ fn disrupted(pod: &Pod, status: &PodStatus) -> Option<String> {
     if condition(status, "Ready").is_some_and(|ready| ready.status == "Unknown") {
         return Some("NodeNotReady".to_owned());
     }
-    pod.metadata.deletion_timestamp.as_ref().map(|_| "Deleted".to_owned())
+    pod.metadata.deletion_timestamp.as_ref().map(|_| DELETED.to_owned())
 }
 
 /// Reasons that kubelet or the node controller writes when they end or refuse a pod: `OutOfcpu`, `OutOfmemory`, … among them.
@@ -353,6 +369,17 @@ mod tests {
             let pod = json!({"metadata": {"name": "a", "ownerReferences": [owner]}});
             assert_eq!(pod_view(&serde_json::from_value(pod).unwrap()).owner == "u", owned, "{kind}");
         }
+    }
+
+    #[test]
+    fn a_pod_of_a_daemon_set_names_its_node_and_its_template() {
+        let terms = json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}]);
+        let required =
+            json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
+        let pod = json!({"metadata": {"labels": {LABEL_TEMPLATE: "t", "controller-revision-hash": "c"}},
+            "spec": {"affinity": {"nodeAffinity": required}, "containers": []}});
+        let view = pod_view(&serde_json::from_value(pod).unwrap());
+        assert_eq!((view.node.as_str(), view.revision.as_str()), ("n1", "t"));
     }
 
     #[test]

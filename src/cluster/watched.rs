@@ -27,6 +27,8 @@ pub enum Watched {
     Deployment,
     /// Our StatefulSets.
     StatefulSet,
+    /// Our DaemonSets.
+    DaemonSet,
     /// Our Services.
     Service,
     /// Our ConfigMaps.
@@ -77,11 +79,12 @@ pub const ROUTES: [(&str, &str); 3] =
 
 impl Watched {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Namespace,
         Self::Release,
         Self::Deployment,
         Self::StatefulSet,
+        Self::DaemonSet,
         Self::Service,
         Self::ConfigMap,
         Self::Job,
@@ -101,6 +104,7 @@ impl Watched {
             Self::Release => "Release",
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
             Self::Service => "Service",
             Self::ConfigMap => "ConfigMap",
             Self::Job => "Job",
@@ -122,9 +126,12 @@ impl Watched {
                 Shelf::Routes
             }
             Self::Release => Shelf::Releases,
-            Self::Deployment | Self::StatefulSet | Self::Service | Self::ConfigMap | Self::Job => {
-                Shelf::Objects
-            }
+            Self::Deployment
+            | Self::StatefulSet
+            | Self::DaemonSet
+            | Self::Service
+            | Self::ConfigMap
+            | Self::Job => Shelf::Objects,
             Self::Revision => Shelf::Revisions,
             Self::ReplicaSet => Shelf::ReplicaSets,
             Self::Pod => Shelf::Pods,
@@ -151,7 +158,7 @@ impl Watched {
         match self {
             Self::Release => crd::resource(),
             Self::Revision => revision::resource(),
-            Self::Deployment | Self::StatefulSet | Self::ReplicaSet => {
+            Self::Deployment | Self::StatefulSet | Self::DaemonSet | Self::ReplicaSet => {
                 super::raw::resource("apps/v1", self.name())
             }
             Self::Job => super::raw::resource("batch/v1", self.name()),
@@ -193,6 +200,7 @@ impl Watched {
         match (key.api_version.as_str(), key.kind.as_str()) {
             ("apps/v1", "Deployment") => Some(Self::Deployment),
             ("apps/v1", "StatefulSet") => Some(Self::StatefulSet),
+            ("apps/v1", "DaemonSet") => Some(Self::DaemonSet),
             ("v1", "Service") => Some(Self::Service),
             ("v1", "ConfigMap") => Some(Self::ConfigMap),
             ("batch/v1", "Job") => Some(Self::Job),

@@ -4,7 +4,7 @@ use super::diagnostic::{Code, Diagnostic};
 use super::section::{At, Complaint, Section, cut};
 use super::service;
 use crate::model::declaration::{Manifests, Target};
-use crate::model::policy::{Policy, Strategy};
+use crate::model::policy::{Amount, Policy, Strategy};
 use crate::model::traffic::Provider;
 use crate::model::workload::WorkloadKind;
 
@@ -51,7 +51,8 @@ pub(super) fn source(file: &Section<'_>, folder: &str) -> Option<Manifests> {
         target,
         checked: file.section("deploy").entry("healthcheck").is_some(),
         check_port: health.entry("port").is_some(),
-        amounts: ["max_surge", "max_unavailable"].iter().any(|key| policy.entry(key).is_some()),
+        surge: policy.entry("max_surge").is_some(),
+        unavailable: policy.entry("max_unavailable").is_some(),
     })
 }
 
@@ -66,7 +67,7 @@ fn glob(text: &str, folder: &str) -> Result<String, Complaint> {
 
 fn target(section: &Section<'_>) -> Option<Target> {
     let kinds = WorkloadKind::ALL.map(|kind| (kind.name(), kind));
-    let kind = section.choice("kind", &kinds, &["DaemonSet"]);
+    let kind = section.choice("kind", &kinds, &[]);
     let name = section.parsed("name", super::traffic::name);
     for (key, fix) in [("kind", "write for example kind: StatefulSet"), ("name", "write its metadata.name")] {
         if section.entry(key).is_none() {
@@ -80,7 +81,7 @@ fn target(section: &Section<'_>) -> Option<Target> {
 pub fn unfit(
     kind: WorkloadKind,
     policy: &Policy,
-    amounts: bool,
+    manifests: &Manifests,
 ) -> Vec<(&'static str, String, &'static str)> {
     let mut unfit = Vec::new();
     if kind.is_deployment() {
@@ -101,7 +102,26 @@ pub fn unfit(
         let what = format!("of a {name} no route moves the traffic, so a cohort cannot be told apart");
         unfit.push(("canary", what, "remove match from the steps"));
     }
-    if amounts {
+    let by_node = !kind.has_replicas();
+    if by_node && policy.strategy == Strategy::Recreate {
+        let what =
+            format!("a {name} cannot be rolled out by recreate: its nodes are walked, never all at once");
+        unfit.push(("strategy", what, "write strategy: rolling, or canary"));
+    }
+    if by_node && manifests.surge {
+        let what = format!("a {name} has one pod on a node and none on top: max_surge says nothing to it");
+        unfit.push(("max_surge", what, "remove it"));
+    }
+    if by_node
+        && manifests.unavailable
+        && matches!(policy.max_unavailable, Amount::Count(0) | Amount::Percent(0))
+    {
+        let what = format!(
+            "a node of a {name} is without a pod while it gets the new one: with max_unavailable 0 none ever could"
+        );
+        unfit.push(("max_unavailable", what, "remove it, which means 1, or write more"));
+    }
+    if !by_node && (manifests.surge || manifests.unavailable) {
         let what = format!(
             "a {name} has no pod on top and one at a time away: max_surge and max_unavailable say nothing to it"
         );
@@ -113,7 +133,7 @@ pub fn unfit(
 /// Refuses what the declared target cannot follow, at its place.
 pub(super) fn check_target(deploy: &Section<'_>, manifests: &Manifests, policy: &Policy) {
     let Some(target) = &manifests.target else { return };
-    for (key, what, fix) in unfit(target.kind, policy, manifests.amounts) {
+    for (key, what, fix) in unfit(target.kind, policy, manifests) {
         let entry = deploy.entry(key).or_else(|| deploy.entry("max_unavailable"));
         let at = entry.map_or(deploy.at, |entry| entry.node.at);
         deploy.error(Code::Conflict, at, what, fix);
@@ -134,7 +154,7 @@ mod tests {
         let declaration = spec.resolve(&"qa".parse().unwrap()).unwrap();
         let manifests = declaration.source.unwrap();
         assert_eq!(manifests.target.unwrap().kind, WorkloadKind::StatefulSet);
-        assert!(!manifests.checked && !manifests.check_port && !manifests.amounts);
+        assert!(!manifests.checked && !manifests.check_port && !manifests.surge && !manifests.unavailable);
     }
 
     #[test]
@@ -164,6 +184,28 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_said_of_nodes_is_refused_at_its_place() {
+        let agent = DB.replace("StatefulSet", "DaemonSet");
+        for (deploy, says) in [
+            ("strategy: canary, canary: [{weight: 20}], max_unavailable: 10%", ""),
+            ("strategy: rolling", ""),
+            ("strategy: recreate", "E_CONFLICT 3:20 a DaemonSet cannot be rolled out by recreate"),
+            ("strategy: blue_green", "E_CONFLICT 3:20 a DaemonSet cannot be rolled out by blue_green"),
+            ("max_surge: 1", "E_CONFLICT 3:21 a DaemonSet has one pod on a node"),
+            ("max_surge: 1, max_unavailable: 0", "E_CONFLICT 3:21 a DaemonSet has one pod on a node"),
+            ("max_unavailable: 0%", "E_CONFLICT 3:27 a node of a DaemonSet is without a pod"),
+            ("traffic: {provider: gateway_api}", "E_CONFLICT 3:19 of a DaemonSet no route moves"),
+        ] {
+            let found = parse(".idp/deploy.yaml", format!("{agent}deploy: {{{deploy}}}\n").as_bytes());
+            let said = found.err().map_or_else(String::new, |found| {
+                let first = found.iter().next().unwrap();
+                format!("{} {}:{} {}", first.code, first.place.line, first.place.column, first.what)
+            });
+            assert!(said.starts_with(says) && said.is_empty() == says.is_empty(), "{deploy}: {said}");
+        }
+    }
+
+    #[test]
     fn a_section_says_which_files_and_which_workload() {
         for (source, says) in [
             ("{}", "`source.manifests` is missing"),
@@ -172,7 +214,6 @@ mod tests {
             ("{manifests: [\"k8s/{{env}}.yaml\"]}", "has a template"),
             ("{manifests: [a.yaml], target: {kind: StatefulSet}}", "`source.target.name` is missing"),
             ("{manifests: [a.yaml], target: {kind: Job, name: a}}", "Job"),
-            ("{manifests: [a.yaml], target: {kind: DaemonSet, name: a}}", "not enforced"),
             ("{manifests: [a.yaml], patches: []}", "not enforced"),
             ("{kustomize: overlays/qa}", "not enforced"),
             ("{helm: {chart: ./chart}}", "not enforced"),

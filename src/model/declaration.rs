@@ -51,6 +51,7 @@ pub struct Declaration {
 
 /// Objects that a team writes itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each tells of a key whether it stands in the file")]
 pub struct Manifests {
     /// Globs of the files, from the repository's root.
     pub globs: Vec<String>,
@@ -60,8 +61,10 @@ pub struct Manifests {
     pub checked: bool,
     /// The health check names a port.
     pub check_port: bool,
-    /// `max_surge` or `max_unavailable` is declared.
-    pub amounts: bool,
+    /// `max_surge` is declared.
+    pub surge: bool,
+    /// `max_unavailable` is declared.
+    pub unavailable: bool,
 }
 
 /// A workload among a team's own objects.

@@ -45,6 +45,8 @@ pub const LABEL_TEAM: &str = "idp.dev/team";
 pub const LABEL_ENVIRONMENT: &str = "idp.dev/environment";
 /// The label with a gate's name, on its Jobs and their pods. The pods never carry [`LABEL_RELEASE`]: the Service selects by it.
 pub const LABEL_GATE: &str = "idp.dev/gate";
+/// The label on the pods of a DaemonSet with the hash of the template that they were made from.
+pub const LABEL_TEMPLATE: &str = "idp.dev/template";
 /// `app.kubernetes.io/managed-by`, always `idp` on ours.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label that says what a ConfigMap of the home namespace keeps, where it is found by that.

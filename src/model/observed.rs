@@ -79,6 +79,9 @@ pub struct Stopped {
     pub exit_code: Option<i32>,
 }
 
+/// Why a pod is disrupted that somebody deleted.
+pub const DELETED: &str = "Deleted";
+
 /// A pod, as far as gates need it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PodView {
@@ -88,8 +91,11 @@ pub struct PodView {
     pub uid: String,
     /// The UID of the owning ReplicaSet, StatefulSet, DaemonSet or Job; empty without one.
     pub owner: String,
-    /// The label `controller-revision-hash`: which template of its StatefulSet or DaemonSet it has; empty without one.
+    /// Which template it has: the label `idp.dev/template`, which the pods of a DaemonSet carry, else `controller-revision-hash`, by which
+    /// those of a StatefulSet are told apart; empty without one.
     pub revision: String,
+    /// The node that it runs on, or shall run on; empty before it has one.
+    pub node: String,
     /// The label `idp.dev/track`: `stable` or `canary`.
     pub track: String,
     /// The address, once there is one.
@@ -129,6 +135,11 @@ impl PodView {
         let waiting =
             || self.waiting.as_ref().map(|stopped| format!("{}: {}", stopped.reason, stopped.message));
         self.unschedulable.clone().or_else(waiting)
+    }
+
+    /// Tells whether it is not ready since its node does not answer or sends it away; a pod that somebody deleted is not among them.
+    pub fn is_away(&self) -> bool {
+        self.ready_since.is_none() && self.disrupted.as_deref().is_some_and(|why| why != DELETED)
     }
 }
 

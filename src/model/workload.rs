@@ -12,18 +12,26 @@ pub enum WorkloadKind {
     Deployment,
     /// Pods with names and storage of their own, replaced from the highest number down to a partition.
     StatefulSet,
+    /// One pod on every node that fits; the nodes say how many.
+    DaemonSet,
 }
 
 impl WorkloadKind {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Deployment, Self::StatefulSet];
+    pub const ALL: [Self; 3] = [Self::Deployment, Self::StatefulSet, Self::DaemonSet];
 
     /// Returns the kind as Kubernetes names it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Deployment => "Deployment",
             Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
         }
+    }
+
+    /// Tells whether it has `spec.replicas`.
+    pub fn has_replicas(self) -> bool {
+        self != Self::DaemonSet
     }
 
     /// Returns the kind of this name.

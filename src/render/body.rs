@@ -7,9 +7,10 @@ use crate::model::change::CommitId;
 use crate::model::desired::Identity;
 use crate::model::image::Image;
 use crate::model::object::{ContentHash, Manifest, ObjectKey, Role};
+use crate::model::workload::WorkloadKind;
 use crate::model::{
     ANNOTATION_CHANGE_URL, ANNOTATION_EPOCH, ANNOTATION_HASH, ANNOTATION_REVISION, ANNOTATION_ROLLOUT,
-    ANNOTATION_VERSION, IMAGE_PLACEHOLDER, LABEL_TRACK,
+    ANNOTATION_VERSION, IMAGE_PLACEHOLDER, LABEL_TEMPLATE, LABEL_TRACK,
 };
 
 /// The annotations that say who wrote an object and why: they change with every commit and are outside the content hash.
@@ -119,7 +120,8 @@ pub fn renamed(manifest: &Manifest, key: ObjectKey) -> Manifest {
     Manifest { key, ..rehashed(manifest, body) }
 }
 
-/// Puts the pinned image where [`IMAGE_PLACEHOLDER`] stands in the containers of workloads. Everything else stays as it is.
+/// Puts the pinned image where [`IMAGE_PLACEHOLDER`] stands in the containers of workloads, and into the pods of a DaemonSet the label that
+/// tells this template from others. Everything else stays as it is.
 pub fn pin(objects: &[Manifest], image: &Image) -> Vec<Manifest> {
     let reference = image.reference();
     objects.iter().map(|manifest| pin_one(manifest, &reference)).collect()
@@ -140,7 +142,19 @@ fn pin_one(manifest: &Manifest, reference: &str) -> Manifest {
             }
         }
     }
+    if manifest.role == Role::Workload && !WorkloadKind::of(&manifest.key).has_replicas() {
+        label_template(&mut body);
+    }
     rehashed(manifest, body)
+}
+
+/// Writes the hash of a pod template, as it is without it, into its labels.
+fn label_template(body: &mut Value) {
+    let Some(template) = body.pointer_mut("/spec/template") else { return };
+    let hash = content_hash(template);
+    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.insert(LABEL_TEMPLATE.to_owned(), Value::from(hash.0));
+    }
 }
 
 /// Makes the candidate's Deployment from stable's: named `<name>-canary`, the track `canary` in labels, selector and pod template.

@@ -197,12 +197,16 @@ pub(super) fn replacement(declaration: &Declaration) -> Value {
     }
 }
 
-/// How many pods Kubernetes replaces at a time. A canary's promotion rolls beside the candidate and may take no pod away before its successor is ready.
-fn rolling(declaration: &Declaration) -> Value {
-    let amount = |amount: Amount| match amount {
+/// A number of pods, or a share of them, as Kubernetes writes it.
+pub(super) fn amount(amount: Amount) -> Value {
+    match amount {
         Amount::Count(count) => json!(count),
         Amount::Percent(percent) => json!(format!("{percent}%")),
-    };
+    }
+}
+
+/// How many pods Kubernetes replaces at a time. A canary's promotion rolls beside the candidate and may take no pod away before its successor is ready.
+fn rolling(declaration: &Declaration) -> Value {
     let policy = &declaration.policy;
     let (surge, unavailable) = match policy.strategy {
         Strategy::Rolling | Strategy::Recreate | Strategy::Job => (policy.max_surge, policy.max_unavailable),

@@ -133,6 +133,9 @@ impl Machine<'_> {
         if let Some(desired) = desired {
             self.record.autoscale = desired.autoscale;
         }
+        if self.count_nodes() {
+            return;
+        }
         let declared = desired.map_or(self.record.replicas, |desired| desired.replicas);
         let scaler = of(&self.record, self.input);
         if let Some(rollout) = self.record.rollout.as_mut() {

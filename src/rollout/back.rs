@@ -4,6 +4,7 @@
 use super::gates::elapsed;
 use super::machine::{Machine, is_beside};
 use super::objects;
+use super::view::Workload;
 use crate::model::observed::Known;
 use crate::model::rollout::Rollout;
 
@@ -12,7 +13,10 @@ impl Machine<'_> {
     pub fn rolling_back(&mut self) {
         let Some(rollout) = self.record.rollout.clone() else { return };
         let wanted = self.record.replicas;
-        let ready = self.view.stable.present().map_or(0, super::view::Workload::ready);
+        // In place each pod that is replaced takes one away first: only those of the template that is back are gained.
+        let beside = rollout.workload.is_deployment();
+        let gained = |workload: &Workload| if beside { workload.ready() } else { workload.ready_current() };
+        let ready = self.view.stable.present().map_or(0, gained);
         self.fall();
         let restored = self.carries_stable();
         if restored {
@@ -23,7 +27,7 @@ impl Machine<'_> {
         let gone = self.has_left() && self.candidate_is_gone();
         let joined = gone && self.rejoin();
         let removed = !is_beside(&rollout) || matches!(self.view.canary, Known::Absent);
-        if stable_ready && gone && removed && joined {
+        if stable_ready && gone && removed && joined && self.is_given_back() {
             self.finish();
             return;
         }

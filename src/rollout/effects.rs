@@ -11,6 +11,7 @@ use super::in_place;
 use super::input::Inputs;
 use super::jobs;
 use super::machine::{self, sizes};
+use super::nodes;
 use super::objects::{self, Body};
 use super::routes;
 use super::size::{Bounds, Move, Pair, next};
@@ -20,6 +21,7 @@ use crate::model::object::{Fence, Manifest, ObjectKey, Role};
 use crate::model::observed::{Known, Live};
 use crate::model::record::{InventoryEntry, Ownership, Record};
 use crate::model::rollout::{Candidate, Hold, Mark, Outcome, Phase};
+use crate::model::workload::WorkloadKind;
 use crate::model::write::Write;
 use crate::plan::{self, Prune};
 use crate::render;
@@ -113,7 +115,7 @@ fn applies(record: &Record, input: &Inputs<'_>, bodies: &[Body], writes: &mut Ve
         match input.observed.object(key) {
             Known::Unknown => {}
             Known::Absent => {
-                let manifest = Box::new(render::stamp(&body.manifest, &stamp));
+                let manifest = Box::new(render::stamp(&nodes::nowhere(&body.manifest), &stamp));
                 writes.push(Write::Apply { manifest, fence: None });
             }
             Known::Present(live) => {
@@ -133,9 +135,10 @@ fn must_apply(record: &Record, input: &Inputs<'_>, body: &Body, live: &Live) -> 
     if body.manifest.role == Role::Job {
         return false;
     }
+    let counted = workload && !WorkloadKind::of(&body.manifest.key).has_replicas();
     // Until `idp-rollout` owns the replicas, an apply without the field would reset them to the server's default.
     if live.is_deleting()
-        || (workload && !live.scaled)
+        || (workload && !counted && !live.scaled)
         || !is_ours(record, input.release, &body.manifest.key, live)
     {
         return false;
@@ -143,11 +146,12 @@ fn must_apply(record: &Record, input: &Inputs<'_>, body: &Body, live: &Live) -> 
     let epoch = view::epoch_of(object);
     // Nobody has led under an epoch above the record's: somebody else wrote it there.
     let stale = epoch > record.epoch || record.rollout.is_some() && epoch < record.epoch;
+    let parked = counted && nodes::is_nowhere(object);
     let moved = workload
         && record.rollout.is_some()
         && view::annotation(object, crate::model::ANNOTATION_ROLLOUT)
             != Some(body.rollout.to_string().as_str());
-    stale || moved || !plan::differs(&body.manifest.body, object).is_empty()
+    parked || stale || moved || !plan::differs(&body.manifest.body, object).is_empty()
 }
 
 fn without_replicas(manifest: &Manifest) -> Manifest {
@@ -177,7 +181,7 @@ fn resize(record: &Record, input: &Inputs<'_>, view: &View, writes: &mut Vec<Wri
     let (stable, canary) = (target_key(record, input), candidate_key(record, input));
     let held = autoscale::of(record, input).and_then(|scaler| autoscale::held(view, &scaler)).is_some();
     let mut scale = |key: &ObjectKey, workload: Option<&Workload>, replicas: u32| {
-        let Some(workload) = workload else { return };
+        let Some(workload) = workload.filter(|workload| workload.kind.has_replicas()) else { return };
         let applied =
             writes.iter().any(|write| matches!(write, Write::Apply { manifest, .. } if manifest.key == *key));
         if !applied && is_ours(record, input.release, key, &workload.live) {

@@ -1,7 +1,8 @@
-//! Canaries in place: of a StatefulSet there is never a second one beside, since its pods have names and storage of their own. The share
-//! of a step is the number of its pods that have the candidate's template, and the partition is what says how many.
+//! Canaries in place: of a StatefulSet there is never a second one beside, since its pods have names and storage of their own, nor of a
+//! DaemonSet, whose pods have the nodes. The share of a step is the number of its pods that have the candidate's template. Of a StatefulSet
+//! the partition says how many; of a DaemonSet nothing does, and the pods are walked here (see `nodes`).
 //!
-//! Going back has a trap of its own: after a template that never becomes ready, Kubernetes waits for the broken pod for ever, even once
+//! Going back a StatefulSet has a trap of its own: after a template that never becomes ready, Kubernetes waits for the broken pod for ever, even once
 //! the former template is back (documented there as "forced rollback"). So pods that stand in the way are deleted here, by UID.
 
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use super::gates::elapsed;
 use super::input::Inputs;
 use super::machine::{Machine, bounds, is_stepped};
+use super::nodes;
 use super::objects;
 use super::promote;
 use super::size::{Bounds, Pair};
@@ -43,9 +45,12 @@ pub fn share(record: &Record, rollout: &Rollout) -> u32 {
     sizes(bounds(rollout, record.replicas), rollout.step_weight()).stable
 }
 
-/// Returns a workload of which the first `kept` pods keep the template that they have.
+/// Returns a workload of which the first `kept` pods keep the template that they have; one that cannot say so is as it was.
 pub fn shared_by(workload: &Manifest, kept: u32) -> Manifest {
     let mut body = workload.body.clone();
+    if WorkloadKind::of(&workload.key) != WorkloadKind::StatefulSet {
+        return workload.clone();
+    }
     if let Some(strategy) = body.pointer_mut("/spec/updateStrategy").and_then(Value::as_object_mut) {
         let rolling = strategy.entry("rollingUpdate").or_insert_with(|| json!({}));
         if let Some(rolling) = rolling.as_object_mut() {
@@ -57,7 +62,15 @@ pub fn shared_by(workload: &Manifest, kept: u32) -> Manifest {
 
 /// Tells whether pods of the former template are kept beside the newest one on purpose.
 pub fn is_shared(workload: &Workload) -> bool {
-    partition(workload) > 0
+    let walked = !workload.kind.has_replicas() && nodes::is_on_delete(&workload.live.object);
+    partition(workload) > 0 || walked && !workload.former.is_empty()
+}
+
+fn has_share(workload: &Workload, kept: u32) -> bool {
+    if workload.kind.has_replicas() {
+        return partition(workload) == u64::from(kept);
+    }
+    workload.former.len() <= usize::try_from(kept).unwrap_or(usize::MAX)
 }
 
 fn partition(workload: &Workload) -> u64 {
@@ -65,22 +78,25 @@ fn partition(workload: &Workload) -> u64 {
     partition.and_then(Value::as_u64).unwrap_or(0)
 }
 
-/// The pods that keep the controller from going on: not ready, of a template that is to go, in a workload that shall be of one template.
+/// The pods to delete, so that the controller makes them anew. Of a StatefulSet those that keep it from going on: not ready, of a template that
+/// is to go, in one that shall be of one template. Of a DaemonSet all that are to go, as many at a time as may be away.
 pub fn replacements(record: &Record, input: &Inputs<'_>, view: &View, writes: &mut Vec<Write>) {
     let (Some(rollout), Some(workload)) = (record.rollout.as_ref(), view.stable.present()) else { return };
     let key = target_key(record, input);
     let touched =
         writes.iter().any(|write| matches!(write, Write::Apply { manifest, .. } if manifest.key == key));
-    let whole = match rollout.phase {
-        Phase::RollingBack => record.stable.as_ref().map(|stable| stable.rollout),
-        Phase::Promoting => Some(rollout.number),
-        Phase::Preparing | Phase::Progressing | Phase::Baking => None,
+    let by_node = !workload.kind.has_replicas();
+    let (version, kept) = match rollout.phase {
+        Phase::RollingBack => (record.stable.as_ref().map(|stable| stable.rollout), 0),
+        Phase::Promoting => (Some(rollout.number), 0),
+        Phase::Progressing if by_node => (Some(rollout.number), share(record, rollout)),
+        Phase::Preparing | Phase::Progressing | Phase::Baking => (None, 0),
     };
     // Before the controller has seen the template that stands, nobody can tell which pods are of another one.
-    if workload.kind == WorkloadKind::Deployment || touched || !workload.settled || partition(workload) > 0 {
+    if workload.kind.is_deployment() || touched || !workload.settled || partition(workload) > 0 {
         return;
     }
-    let carried = whole.is_some_and(|number| objects::has_template(input, workload, number));
+    let carried = version.is_some_and(|number| objects::has_template(input, workload, number));
     if !carried || !super::effects::is_ours(record, input.release, &key, &workload.live) {
         return;
     }
@@ -88,17 +104,23 @@ pub fn replacements(record: &Record, input: &Inputs<'_>, view: &View, writes: &m
         let broken = pod.restarts > 0 || pod.waiting.is_some();
         broken || elapsed(pod.created_at, input.now) >= rollout.policy.progress_deadline
     };
-    for pod in workload.former.iter().filter(|pod| pod.ready_since.is_none()) {
-        // On the way forward a pod of the former version may be about to come back by itself.
-        if rollout.phase == Phase::RollingBack || late(pod) {
-            let key = ObjectKey {
-                api_version: "v1".to_owned(),
-                kind: "Pod".to_owned(),
-                namespace: input.namespace.to_string(),
-                name: pod.name.clone(),
-            };
-            writes.push(Write::ReplacePod { key, uid: pod.uid.clone() });
-        }
+    // On the way forward a pod of the former version may be about to come back by itself.
+    let given_up = |pod: &PodView| rollout.phase == Phase::RollingBack || late(pod);
+    let pods: Vec<&PodView> = if !by_node {
+        workload.former.iter().filter(|pod| pod.ready_since.is_none() && given_up(pod)).collect()
+    } else if rollout.frozen_since.is_some() || !nodes::is_on_delete(&workload.live.object) {
+        Vec::new()
+    } else {
+        nodes::replaced(input, rollout, workload, kept, given_up)
+    };
+    for pod in pods {
+        let key = ObjectKey {
+            api_version: "v1".to_owned(),
+            kind: "Pod".to_owned(),
+            namespace: input.namespace.to_string(),
+            name: pod.name.clone(),
+        };
+        writes.push(Write::ReplacePod { key, uid: pod.uid.clone() });
     }
 }
 
@@ -109,10 +131,30 @@ impl Machine<'_> {
             && self.view.stable.present().is_some_and(|workload| {
                 workload.settled
                     && workload.replicas == self.record.replicas
-                    && partition(workload) == u64::from(target.stable)
+                    && has_share(workload, target.stable)
                     && workload.ready_current() >= target.candidate
                     && workload.ready() >= self.record.replicas
             })
+    }
+
+    /// Takes over how many pods a workload has that cannot be told: one that is not there yet, or not seen yet, has as many as before. Returns
+    /// whether the release has such a one.
+    pub fn count_nodes(&mut self) -> bool {
+        let counted = self.record.target.as_ref().is_some_and(|key| !WorkloadKind::of(key).has_replicas());
+        if let Some(workload) = self.view.stable.present().filter(|workload| counted && workload.settled) {
+            self.record.replicas = workload.replicas;
+        }
+        counted
+    }
+
+    /// Tells whether the workload replaces its pods as its team wants, once the walk is over.
+    pub fn is_given_back(&self) -> bool {
+        let Some(stable) = self.record.stable.as_ref() else { return true };
+        let kept = objects::kept_workload(self.input, stable.rollout).map(|manifest| &manifest.body);
+        self.view.stable.present().is_none_or(|workload| {
+            workload.kind.has_replicas()
+                || nodes::is_on_delete(&workload.live.object) == kept.is_some_and(nodes::is_on_delete)
+        })
     }
 
     /// Returns the pods of both templates.

@@ -30,6 +30,7 @@ mod in_place;
 mod input;
 mod jobs;
 pub(crate) mod machine;
+mod nodes;
 mod objects;
 pub mod order;
 pub mod people;

@@ -10,6 +10,7 @@ use super::in_place;
 use super::input::Inputs;
 use super::jobs;
 use super::machine::{is_beside, step_sizes};
+use super::nodes;
 use super::routes;
 use super::run::is_job;
 use super::size::{Bounds, Pair};
@@ -51,6 +52,7 @@ pub fn objects(record: &Record, input: &Inputs<'_>) -> Vec<Body> {
     routes::add(record, input, &mut bodies);
     autoscale::add(record, input, &mut bodies);
     jobs::add(record, input, &mut bodies);
+    nodes::take_over(record, input, &mut bodies);
     bodies.sort_by_key(|body| body.manifest.role);
     bodies.dedup_by(|a, b| a.manifest.key == b.manifest.key);
     bodies

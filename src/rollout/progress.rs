@@ -46,7 +46,8 @@ impl Machine<'_> {
         let limit = stage_limit(&rollout, &wait);
         if passed {
             if self.agreed(&rollout, &wait) && self.in_lockstep(&rollout, next_place(&rollout)) {
-                let real = if rollout.router.is_some() { weight } else { target.share() };
+                let there = in_place::is_in_place(&rollout).then(|| self.split_in_place(&rollout));
+                let real = if rollout.router.is_some() { weight } else { there.unwrap_or(target).share() };
                 self.step_passed(&rollout, &evaluation, real);
             }
         } else if self.overdue(rollout.step_since, limit) {

@@ -356,7 +356,9 @@ fn as_applied(live: &Value, role: Role) -> Value {
             body.insert(field.to_owned(), value.clone());
         }
     }
+    let counted = live.get("kind").and_then(Value::as_str).and_then(WorkloadKind::named);
     if role == Role::Workload
+        && counted.is_none_or(WorkloadKind::has_replicas)
         && let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut)
     {
         spec.insert("replicas".to_owned(), json!(0));

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::input::Inputs;
+use super::nodes;
 use crate::model::name::ReleaseKey;
 use crate::model::object::{Fence, ObjectKey};
 use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView};
@@ -60,9 +61,9 @@ pub struct Workload {
     pub fence: Fence,
     /// The live object.
     pub live: Live,
-    /// `spec.replicas`.
+    /// `spec.replicas`; of a DaemonSet the nodes that want a pod and answer.
     pub replicas: u32,
-    /// The controller has seen the newest `spec`.
+    /// The controller has seen the newest `spec`, and it is not one that a DaemonSet is only created with.
     pub settled: bool,
     /// The rollout that last wrote the object, from its annotation.
     pub rollout: Option<u64>,
@@ -160,6 +161,7 @@ impl<'a> Templates<'a> {
                 let newest = object.pointer("/status/updateRevision").and_then(Value::as_str);
                 Self::Hash(&live.uid, newest.unwrap_or_default())
             }
+            WorkloadKind::DaemonSet => Self::Hash(&live.uid, nodes::template_of(object)),
         }
     }
 
@@ -185,10 +187,13 @@ fn workload(kind: WorkloadKind, live: &Live, observed: &Observed) -> Workload {
     // `Recreate` makes the new ReplicaSet once no old pod is left. Until then the newest one, and every pod, is of the old template.
     let recreates = object.pointer("/spec/strategy/type").and_then(Value::as_str) == Some("Recreate");
     let none_updated = recreates && number(object, "/status/updatedReplicas").unwrap_or(0) == 0;
-    let (mut current, mut former, mut leaving) = (Vec::new(), Vec::new(), 0);
+    let counted = !kind.has_replicas();
+    let (mut current, mut former, mut leaving, mut away) = (Vec::new(), Vec::new(), 0, 0);
     for pod in &observed.pods {
         let Some(newest) = templates.is_newest(pod).filter(|_| !pod.ended) else { continue };
-        if pod.deleting {
+        if counted && pod.is_away() {
+            away += 1;
+        } else if pod.deleting {
             leaving += 1;
         } else if newest && !none_updated {
             current.push(pod.clone());
@@ -196,11 +201,16 @@ fn workload(kind: WorkloadKind, live: &Live, observed: &Observed) -> Workload {
             former.push(pod.clone());
         }
     }
+    let wanted = if counted {
+        number(object, "/status/desiredNumberScheduled").unwrap_or(0).saturating_sub(away)
+    } else {
+        number(object, "/spec/replicas").unwrap_or(1)
+    };
     Workload {
         kind,
         fence: Fence { uid: live.uid.clone(), resource_version: live.resource_version.clone() },
-        replicas: u32::try_from(number(object, "/spec/replicas").unwrap_or(1)).unwrap_or(u32::MAX),
-        settled: generation.is_some() && seen >= generation,
+        replicas: u32::try_from(wanted).unwrap_or(u32::MAX),
+        settled: generation.is_some() && seen >= generation && !(counted && nodes::is_nowhere(object)),
         rollout: annotation(object, ANNOTATION_ROLLOUT).and_then(|text| text.parse().ok()),
         identity: annotation(object, ANNOTATION_VERSION).map(str::to_owned),
         current,

@@ -1,7 +1,7 @@
 //! A team's own manifests to desired objects: which workload rollouts act on, what of it the platform sets, and where its image goes.
 //!
 //! The target gets the release's labels in its pod template, so that its pods are seen. Of a Deployment the tracks are told apart by
-//! labels in its selector as well; the selector of a StatefulSet stays the team's own, and its pods are told apart by revision. A `ConfigMap`
+//! labels in its selector as well; the selectors of a StatefulSet and a DaemonSet stay the team's own, and their pods are told apart by revision. A `ConfigMap`
 //! that the target's pods read gets the hash of its content in its name, as a generated one has: a version keeps the config that it came with.
 
 mod read;
@@ -67,6 +67,9 @@ fn built(
         let role = if index == at {
             port = target::port(&document.body);
             declaration.replicas = target::replicas(&document)?;
+            if let Some(most) = target::unavailable(&document)? {
+                declaration.policy.max_unavailable = most;
+            }
             image(&mut declaration.image, &mut document)?;
             target::set(&mut document, &declaration, context)?;
             Role::Workload

@@ -9,7 +9,7 @@ use super::read::{Document, map_at};
 use super::{Fault, workload_kind};
 use crate::declare;
 use crate::model::declaration::{Declaration, Manifests};
-use crate::model::policy::Strategy;
+use crate::model::policy::{Amount, Strategy};
 use crate::model::traffic::Provider;
 use crate::model::workload::WorkloadKind;
 use crate::model::{LABEL_ENVIRONMENT, LABEL_RELEASE, LABEL_SERVICE, LABEL_TRACK};
@@ -63,7 +63,7 @@ pub(super) fn check(
     let Some(document) = all.get(at) else { return Ok(()) };
     let Some(kind) = workload_kind(document) else { return Ok(()) };
     let policy = &declaration.policy;
-    if let Some((key, what, fix)) = declare::unfit(kind, policy, manifests.amounts).into_iter().next() {
+    if let Some((key, what, fix)) = declare::unfit(kind, policy, manifests).into_iter().next() {
         return Err(document.fault(format!("deploy.{key}: {what}: {fix}")));
     }
     let spec = |pointer: &str| document.body.pointer(pointer).filter(|value| !value.is_null());
@@ -79,6 +79,7 @@ pub(super) fn check(
                 }
             }
         }
+        WorkloadKind::DaemonSet => by_node(document, manifests)?,
         WorkloadKind::StatefulSet => {
             let rolling = spec("/spec/updateStrategy/type").is_none_or(|kind| kind == "RollingUpdate");
             let partition = spec("/spec/updateStrategy/rollingUpdate/partition");
@@ -110,8 +111,50 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Returns the pods that the target wants, 1 where it does not say.
+/// Refuses what is not a DaemonSet's, and what the walk from node to node cannot follow.
+fn by_node(document: &Document, manifests: &Manifests) -> Result<(), Fault> {
+    if document.body.pointer("/spec/replicas").is_some() {
+        return Err(document.fault("spec.replicas: its nodes say how many pods it has: remove it"));
+    }
+    let rolling = |field: &str| document.body.pointer(&format!("/spec/updateStrategy/rollingUpdate/{field}"));
+    if rolling("maxSurge")
+        .is_some_and(|surge| !matches!(amount(surge), Some(none) if none.of_ceil(PODS_OF_ONE) == 0))
+    {
+        let what = "spec.updateStrategy.rollingUpdate.maxSurge: a node has one pod of it at a time, so that none comes on top: remove it";
+        return Err(document.fault(what));
+    }
+    if manifests.unavailable && rolling("maxUnavailable").is_some() {
+        let what = "spec.updateStrategy.rollingUpdate.maxUnavailable is what deploy.max_unavailable says: remove one of the two";
+        return Err(document.fault(what));
+    }
+    Ok(())
+}
+
+/// A number of pods of which any share is at least one.
+const PODS_OF_ONE: u32 = 100;
+
+fn amount(value: &Value) -> Option<Amount> {
+    let count = || u32::try_from(value.as_u64()?).ok().map(Amount::Count);
+    let percent = || value.as_str()?.strip_suffix('%')?.parse().ok().map(Amount::Percent);
+    count().or_else(percent)
+}
+
+/// Returns how many pods of a DaemonSet may be away at once, where its manifest says so.
+pub(super) fn unavailable(document: &Document) -> Result<Option<Amount>, Fault> {
+    let said = document.body.pointer("/spec/updateStrategy/rollingUpdate/maxUnavailable");
+    let counted = workload_kind(document) == Some(WorkloadKind::DaemonSet);
+    let Some(said) = said.filter(|_| counted) else { return Ok(None) };
+    let fault = || {
+        document.fault("spec.updateStrategy.rollingUpdate.maxUnavailable is neither a number of pods from 1 nor a share of them")
+    };
+    amount(said).filter(|most| most.of_ceil(PODS_OF_ONE) > 0).map(Some).ok_or_else(fault)
+}
+
+/// Returns the pods that the target wants, 1 where it does not say, of a DaemonSet 0: its nodes are counted later.
 pub(super) fn replicas(document: &Document) -> Result<u32, Fault> {
+    if workload_kind(document) == Some(WorkloadKind::DaemonSet) {
+        return Ok(0);
+    }
     let Some(wanted) = document.body.pointer("/spec/replicas") else { return Ok(1) };
     let wanted =
         wanted.as_u64().filter(|wanted| *wanted <= PODS).and_then(|wanted| u32::try_from(wanted).ok());
@@ -151,8 +194,22 @@ pub(super) fn set(
     }
     let fault = document.fault("spec is no map");
     let spec = map_at(&mut document.body, &["spec"]).ok_or(fault)?;
-    spec.insert("replicas".to_owned(), json!(0));
+    if kind.has_replicas() {
+        spec.insert("replicas".to_owned(), json!(0));
+    }
     match kind {
+        WorkloadKind::DaemonSet => {
+            // Said in full, since a rollout says otherwise meanwhile.
+            let most = declaration.policy.max_unavailable;
+            let most = if most.of_ceil(PODS_OF_ONE) == 0 { Amount::Count(1) } else { most };
+            let rolling = json!({"maxUnavailable": objects::amount(most)});
+            let strategy = spec.entry("updateStrategy").or_insert_with(|| json!({"type": "RollingUpdate"}));
+            if let Some(strategy) = strategy.as_object_mut()
+                && strategy.entry("type").or_insert_with(|| json!("RollingUpdate")) == "RollingUpdate"
+            {
+                strategy.insert("rollingUpdate".to_owned(), rolling);
+            }
+        }
         WorkloadKind::Deployment => {
             spec.entry("revisionHistoryLimit").or_insert(json!(objects::REVISION_HISTORY));
             let deadline = pod::seconds(declaration.policy.progress_deadline).max(1);

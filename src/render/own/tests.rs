@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::declare;
 use crate::model::declaration::ManifestFile;
 use crate::model::desired::Desired;
-use crate::model::image::Wanted;
+use crate::model::image::{Image, Wanted};
 use crate::model::object::Role;
-use crate::model::policy::CheckKind;
-use crate::model::{IMAGE_PLACEHOLDER, LABEL_RELEASE, LABEL_TRACK};
-use crate::render::{PlatformDefaults, RenderContext, render};
+use crate::model::policy::{Amount, CheckKind};
+use crate::model::{IMAGE_PLACEHOLDER, LABEL_RELEASE, LABEL_TEMPLATE, LABEL_TRACK};
+use crate::render::{self, PlatformDefaults, RenderContext, render};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const FILE: &str = "service: {name: db, team: data}\nsource: {manifests: [./k8s/*.yaml]}\n";
@@ -165,6 +165,42 @@ fn a_deployment_selects_its_track_and_the_file_names_its_image() {
 }
 
 #[test]
+fn a_daemon_set_has_no_number_of_pods_and_a_way_to_replace_them_in_full() {
+    let agent = DEPLOYMENT.replace("Deployment", "DaemonSet");
+    let with = |strategy: &str| {
+        agent.replacen("  selector", &format!("  updateStrategy: {strategy}\n  selector"), 1)
+    };
+    let file =
+        format!("{FILE}deploy: {{strategy: canary, canary: [{{weight: 10}}], max_unavailable: 20%}}\n");
+    let rolling =
+        |most: Value| serde_json::json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": most}});
+    for (file, manifest, strategy, most) in [
+        (FILE, agent.clone(), rolling(1.into()), Amount::Count(0)),
+        (FILE, with("{rollingUpdate: {maxUnavailable: 3}}"), rolling(3.into()), Amount::Count(3)),
+        (FILE, with("{type: OnDelete}"), serde_json::json!({"type": "OnDelete"}), Amount::Count(0)),
+        (&file, agent.clone(), rolling("20%".into()), Amount::Percent(20)),
+    ] {
+        let desired = try_render(file, &[("k8s/agent.yaml", &manifest)], "tree").unwrap();
+        let spec = &body(&desired, "DaemonSet")["spec"];
+        assert_eq!((spec.get("replicas"), &spec["updateStrategy"]), (None, &strategy));
+        assert_eq!((desired.replicas, desired.policy.max_unavailable), (0, most));
+        assert_eq!(spec["selector"], serde_json::json!({"matchLabels": {"app": "web"}}));
+        let image = |digit: &str| Image {
+            repository: "r.example.com/web".into(),
+            tag: None,
+            digest: format!("sha256:{}", digit.repeat(64)).parse().unwrap(),
+        };
+        let label = |digit: &str| {
+            let pinned = render::pin(&desired.objects, &image(digit));
+            let labels = &pinned[0].body["spec"]["template"]["metadata"]["labels"];
+            assert_eq!(labels[LABEL_RELEASE], "db.production");
+            labels[LABEL_TEMPLATE].clone()
+        };
+        assert!(label("a").is_string() && label("a") == label("a") && label("a") != label("b"));
+    }
+}
+
+#[test]
 fn what_ends_in_a_pod_is_another_version_and_nothing_else() {
     let identity = |set: &str, rest: &str, tree: &str| {
         try_render(FILE, &[("k8s/set.yaml", set), ("k8s/rest.yaml", rest)], tree).unwrap().identity
@@ -220,7 +256,6 @@ fn what_cannot_be_applied_is_refused_with_its_file_and_the_fix() {
         ),
         (FILE, "a: [".into(), "is not YAML that can be read"),
         (FILE, "a: 1\na: 2".into(), "is not YAML that can be read"),
-        (FILE, DEPLOYMENT.replace("Deployment", "DaemonSet"), "not enforced by this version"),
         (
             FILE,
             DEPLOYMENT.replace("  selector", "  strategy: {type: Recreate}\n  selector"),
@@ -271,6 +306,29 @@ fn what_cannot_be_applied_is_refused_with_its_file_and_the_fix() {
     ] {
         let error = try_render(file, &[("k8s/a.yaml", &manifest)], "tree").unwrap_err();
         assert!(error.contains(says), "{says}: {error}");
+    }
+}
+
+#[test]
+fn what_cannot_be_said_of_nodes_is_refused_with_its_file_and_the_fix() {
+    let agent = |rolling: &str, more: &str| {
+        let strategy = format!("  updateStrategy: {{rollingUpdate: {{{rolling}}}}}\n  {more}\n  selector");
+        DEPLOYMENT.replace("Deployment", "DaemonSet").replacen("  selector", &strategy, 1)
+    };
+    for (file, manifest, says) in [
+        (FILE, agent("", "replicas: 3"), "spec.replicas: its nodes say"),
+        (FILE, agent("maxSurge: 1", "minReadySeconds: 1"), "maxSurge: a node has one pod"),
+        (FILE, agent("maxUnavailable: 0", "minReadySeconds: 1"), "maxUnavailable is neither"),
+        (FILE, agent("maxUnavailable: few", "minReadySeconds: 1"), "maxUnavailable is neither"),
+        (
+            &format!("{FILE}deploy: {{max_unavailable: 2}}\n"),
+            agent("maxUnavailable: 3", "minReadySeconds: 1"),
+            "is what deploy.max_unavailable says",
+        ),
+        (&format!("{FILE}deploy: {{strategy: recreate}}\n"), agent("", "minReadySeconds: 1"), "by recreate"),
+    ] {
+        let error = try_render(file, &[("k8s/a.yaml", &manifest)], "tree").unwrap_err();
+        assert!(error.contains("k8s/a.yaml: DaemonSet web: ") && error.contains(says), "{says}: {error}");
     }
 }
 

@@ -75,7 +75,7 @@ impl World {
     }
 
     /// How many pods run the image of each tag, and how many of all are ready.
-    fn spread(&self) -> (Vec<usize>, usize) {
+    pub(super) fn spread(&self) -> (Vec<usize>, usize) {
         let of = |tag: &str| {
             let digest = super::world::digest(tag);
             self.pods.iter().filter(|pod| pod.image_id.as_ref() == Some(&digest)).count()
@@ -105,12 +105,12 @@ fn settled(strategy: Strategy) -> World {
     world
 }
 
-fn outcomes(world: &World) -> Vec<Outcome> {
+pub(super) fn outcomes(world: &World) -> Vec<Outcome> {
     world.record.as_ref().unwrap().history.values().map(|summary| summary.outcome).collect()
 }
 
 /// Plays on until nothing runs; returns how the pods were spread on the way, and the fewest that were ready.
-fn play(world: &mut World, seconds: u32) -> (Vec<Vec<usize>>, usize) {
+pub(super) fn play(world: &mut World, seconds: u32) -> (Vec<Vec<usize>>, usize) {
     let (mut spreads, mut fewest): (Vec<Vec<usize>>, _) = (Vec::new(), usize::MAX);
     for _ in 0..seconds {
         world.tick();

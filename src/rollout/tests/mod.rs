@@ -3,6 +3,7 @@
 
 mod autoscaled;
 mod brought;
+mod by_node;
 mod cohort;
 mod crash;
 mod gates;

@@ -126,6 +126,11 @@ pub struct World {
     direct: Option<Desired>,
     waiting: Option<Desired>,
     pub(super) objects: BTreeMap<ObjectKey, Object>,
+    /// The workload is a DaemonSet on these nodes, of which those of `lost` do not answer.
+    pub nodes: Vec<String>,
+    pub lost: BTreeSet<String>,
+    /// The nodes that were without a pod a round ago.
+    pub empty: BTreeSet<String>,
     /// The workload is a StatefulSet; its templates by what they are called.
     pub stateful: bool,
     pub templates: BTreeMap<String, Value>,
@@ -349,6 +354,9 @@ impl World {
             direct: None,
             waiting: None,
             objects: BTreeMap::new(),
+            nodes: Vec::new(),
+            lost: BTreeSet::new(),
+            empty: BTreeSet::new(),
             stateful: false,
             templates: BTreeMap::new(),
             sets: Vec::new(),
@@ -367,6 +375,9 @@ impl World {
         let mut desired = desired(tag, strategy);
         if self.stateful {
             super::in_place::stateful(&mut desired);
+        }
+        if !self.nodes.is_empty() {
+            super::by_node::by_node(&mut desired);
         }
         self.head = Head::Known(Box::new(desired));
     }
@@ -635,6 +646,9 @@ impl World {
                 if manifest.key.kind == "Service" {
                     object.body["spec"]["selector"] = manifest.body["spec"]["selector"].clone();
                 }
+                if manifest.key.kind == "DaemonSet" {
+                    object.body["spec"] = manifest.body["spec"].clone();
+                }
                 object.body["metadata"]["generation"] = json!(generation);
                 object.version = version;
             }
@@ -705,6 +719,7 @@ impl World {
             self.deployment(&key);
         }
         self.stateful_sets();
+        self.daemon_sets();
         self.jobs();
         let of_job = |key: &ObjectKey| key.kind == "Job";
         let jobs: BTreeSet<&String> =
@@ -722,7 +737,12 @@ impl World {
                     pod.unschedulable = Some("no room".to_owned());
                 }
                 Behaviour::NeverStarts => pod.unschedulable = Some("no room".to_owned()),
+                _ if self.lost.contains(&pod.node) => {
+                    pod.ready_since = None;
+                    pod.disrupted = Some("NodeNotReady".to_owned());
+                }
                 _ => {
+                    pod.disrupted = None;
                     pod.started = true;
                     pod.ready_since = pod.ready_since.or(Some(self.now));
                 }

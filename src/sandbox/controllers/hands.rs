@@ -22,6 +22,8 @@ pub(super) struct Hands {
     deployments: Option<Arc<KindSpec>>,
     replica_sets: Option<Arc<KindSpec>>,
     stateful_sets: Option<Arc<KindSpec>>,
+    daemon_sets: Option<Arc<KindSpec>>,
+    nodes: Option<Arc<KindSpec>>,
     revisions: Option<Arc<KindSpec>>,
     pods: Option<Arc<KindSpec>>,
     autoscalers: Option<Arc<KindSpec>>,
@@ -38,6 +40,8 @@ impl Hands {
             deployments: kind("apps", "v1", "deployments"),
             replica_sets: kind("apps", "v1", "replicasets"),
             stateful_sets: kind("apps", "v1", "statefulsets"),
+            daemon_sets: kind("apps", "v1", "daemonsets"),
+            nodes: kind("", "v1", "nodes"),
             revisions: kind("apps", "v1", "controllerrevisions"),
             pods: kind("", "v1", "pods"),
             jobs: kind("batch", "v1", "jobs"),
@@ -115,6 +119,22 @@ impl Hands {
 
     pub(super) fn all_stateful_sets(&self) -> Vec<Arc<Value>> {
         self.list(self.stateful_sets.as_ref(), "")
+    }
+
+    pub(super) fn daemon_set(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.get(self.daemon_sets.as_ref(), namespace, name)
+    }
+
+    pub(super) fn all_daemon_sets(&self) -> Vec<Arc<Value>> {
+        self.list(self.daemon_sets.as_ref(), "")
+    }
+
+    pub(super) fn update_daemon_set_status(&self, set: Value) -> Result<Arc<Value>, ApiError> {
+        self.update(self.daemon_sets.as_ref(), set, "status")
+    }
+
+    pub(super) fn nodes(&self) -> Vec<Arc<Value>> {
+        self.list(self.nodes.as_ref(), "")
     }
 
     pub(super) fn revisions(&self, namespace: &str) -> Vec<Arc<Value>> {

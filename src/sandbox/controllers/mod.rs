@@ -1,4 +1,4 @@
-//! What a controller manager does to Deployments, ReplicaSets, StatefulSets, Jobs, autoscalers and what is left behind by a deleted owner.
+//! What a controller manager does to Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, autoscalers and what is left behind by a deleted owner.
 //!
 //! What it does: follows the store's changes and brings pods, replica sets and statuses to where the genuine controllers
 //! would bring them, by the same arithmetic. Not used beside a genuine server, which has its own.
@@ -8,11 +8,14 @@
 
 mod autoscaler;
 mod conditions;
+mod daemon_set;
 mod deployment;
 mod garbage;
 mod hands;
 mod history;
 mod job;
+#[cfg(test)]
+mod nodes_tests;
 mod pods;
 mod replica_set;
 mod revision;
@@ -49,6 +52,7 @@ enum Key {
     Deployment(String, String),
     Autoscaler(String, String),
     StatefulSet(String, String),
+    DaemonSet(String, String),
     Job(String, String),
 }
 
@@ -148,6 +152,7 @@ impl Manager {
                 autoscaler::sync(&self.hands, &mut self.recommended, namespace, name)
             }
             Key::StatefulSet(namespace, name) => stateful_set::sync(&self.hands, namespace, name),
+            Key::DaemonSet(namespace, name) => daemon_set::sync(&self.hands, namespace, name),
             Key::Job(namespace, name) => job::sync(&self.hands, namespace, name),
         };
         match outcome {
@@ -188,6 +193,8 @@ impl Manager {
                 self.due.insert(autoscaler_key(&change.new));
             }
             ("apps", "statefulsets") => self.due.extend([stateful_set_key(&change.new)]),
+            ("apps", "daemonsets") => self.due.extend([daemon_set_key(&change.new)]),
+            ("", "nodes") => self.mark_nodes(change),
             ("apps", "replicasets") => {
                 self.due.insert(replica_set_key(&change.new));
                 self.mark_owner(&change.new);
@@ -208,6 +215,14 @@ impl Manager {
         }
     }
 
+    /// A node that comes, goes or gets other labels is news to every DaemonSet; what its kubelet says of it is not.
+    fn mark_nodes(&mut self, change: &Change) {
+        let labels = |node: &Value| json::at(node, &["metadata", "labels"]).cloned();
+        if change.deleted || change.old.as_ref().is_none_or(|old| labels(old) != labels(&change.new)) {
+            self.due.extend(self.hands.all_daemon_sets().iter().map(|one| daemon_set_key(one)));
+        }
+    }
+
     /// The controller of an object, and for a pod the Deployment above it.
     fn mark_owner(&mut self, object: &Value) {
         let namespace = json::text(object, &["metadata", "namespace"]);
@@ -219,6 +234,9 @@ impl Manager {
             }
             "StatefulSet" => {
                 self.due.insert(Key::StatefulSet(namespace.to_owned(), name));
+            }
+            "DaemonSet" => {
+                self.due.insert(Key::DaemonSet(namespace.to_owned(), name));
             }
             "Job" => {
                 self.due.insert(Key::Job(namespace.to_owned(), name));
@@ -242,6 +260,7 @@ impl Manager {
         self.due.extend(self.hands.all_replica_sets().iter().map(|one| replica_set_key(one)));
         self.due.extend(self.hands.autoscalers("").iter().map(|one| autoscaler_key(one)));
         self.due.extend(self.hands.all_stateful_sets().iter().map(|one| stateful_set_key(one)));
+        self.due.extend(self.hands.all_daemon_sets().iter().map(|one| daemon_set_key(one)));
         self.due.extend(self.hands.all_jobs().iter().map(|one| job_key(one)));
     }
 }
@@ -259,6 +278,11 @@ fn deployment_key(object: &Value) -> Key {
 fn stateful_set_key(object: &Value) -> Key {
     let (namespace, name) = key_parts(object);
     Key::StatefulSet(namespace, name)
+}
+
+fn daemon_set_key(object: &Value) -> Key {
+    let (namespace, name) = key_parts(object);
+    Key::DaemonSet(namespace, name)
 }
 
 fn job_key(object: &Value) -> Key {

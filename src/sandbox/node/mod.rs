@@ -43,6 +43,7 @@ use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::behaviour::{Behaviour, Exit, MetricsPage, Pulled, Resolver, by_tag};
+pub(crate) use self::registration::{affinity_to, node_of};
 use self::{
     container::Container,
     pod::{News, Pod},
@@ -54,6 +55,8 @@ use super::{clock::Clock, json};
 pub struct NodeOptions {
     /// The name of the Node.
     pub name: String,
+    /// Whether it takes pods that name no node. Of several nodes one does.
+    pub takes_any: bool,
     /// How images behave.
     pub resolver: Resolver,
     /// Multiplies the times that pods and tags declare: probes, grace, slow starts. 1 is as declared.
@@ -74,6 +77,7 @@ impl Default for NodeOptions {
     fn default() -> Self {
         Self {
             name: "sandbox-node".to_owned(),
+            takes_any: true,
             resolver: by_tag(),
             time_scale: 1.0,
             back_off_scale: 1.0,
@@ -93,6 +97,7 @@ struct Shared {
     client: Client,
     name: String,
     address: Ipv4Addr,
+    takes_any: bool,
     resolver: Resolver,
     time_scale: f64,
     back_off_scale: f64,
@@ -172,6 +177,7 @@ impl Node {
     pub async fn start(client: Client, options: NodeOptions) -> Result<Self, kube::Error> {
         let NodeOptions {
             name,
+            takes_any,
             resolver,
             time_scale,
             back_off_scale,
@@ -184,6 +190,7 @@ impl Node {
             client,
             name,
             address: Ipv4Addr::LOCALHOST,
+            takes_any,
             resolver,
             time_scale,
             back_off_scale,

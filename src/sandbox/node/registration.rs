@@ -49,9 +49,36 @@ pub(super) async fn report(shared: &Shared) -> Result<(), kube::Error> {
     nodes.patch_status(&shared.name, &params, &Patch::Strategic(patch)).await.map(drop)
 }
 
+/// The affinity of a pod that is made for one node, as the DaemonSet controller writes it.
+pub(crate) fn affinity_to(node: &str) -> Value {
+    let field = json!({"key": "metadata.name", "operator": "In", "values": [node]});
+    json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchFields": [field]}]}})
+}
+
+/// The node that a pod runs on, or was made for; empty for a pod that may go to any.
+pub(crate) fn node_of(pod: &Value) -> &str {
+    let bound = json::text(pod, &["spec", "nodeName"]);
+    let required = [
+        "spec",
+        "affinity",
+        "nodeAffinity",
+        "requiredDuringSchedulingIgnoredDuringExecution",
+        "nodeSelectorTerms",
+    ];
+    let terms = json::list(pod, &required).iter();
+    let mut fields = terms.flat_map(|term| json::list(term, &["matchFields"]));
+    let meant = fields.find(|field| json::text(field, &["key"]) == "metadata.name");
+    let meant = meant.and_then(|field| json::list(field, &["values"]).first()).and_then(Value::as_str);
+    if bound.is_empty() { meant.unwrap_or_default() } else { bound }
+}
+
 /// Binds a pod to this node, or says why it cannot be.
 pub(super) async fn schedule(shared: &Shared, pod: &Value) {
-    if json::at(pod, &["metadata", "deletionTimestamp"]).is_some() {
+    let another = match node_of(pod) {
+        "" => !shared.takes_any,
+        node => node != shared.name,
+    };
+    if another || json::at(pod, &["metadata", "deletionTimestamp"]).is_some() {
         return;
     }
     let (namespace, name) =

@@ -10,10 +10,11 @@ use kube::runtime::watcher::{self, Event};
 use tokio::task::JoinSet;
 
 /// What the daemon makes, and what the controllers make of it.
-const KINDS: [(&str, &str, &str); 8] = [
+const KINDS: [(&str, &str, &str); 9] = [
     ("apps", "v1", "Deployment"),
     ("apps", "v1", "ReplicaSet"),
     ("apps", "v1", "StatefulSet"),
+    ("apps", "v1", "DaemonSet"),
     ("batch", "v1", "Job"),
     ("", "v1", "Service"),
     ("", "v1", "Secret"),
@@ -71,13 +72,20 @@ fn plain(kind: &str, name: &str, service: &str) -> Option<String> {
 /// Returns what tells one end from another. Whose rollout last wrote an object is a fact of workloads and revisions only: a new leader
 /// writes its epoch on the others too.
 fn facts(kind: &str, object: &DynamicObject) -> String {
-    let annotations =
-        object.metadata.annotations.as_ref().filter(|_| matches!(kind, "Deployment" | "StatefulSet"));
+    let annotations = object
+        .metadata
+        .annotations
+        .as_ref()
+        .filter(|_| matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet"));
     let labels = object.metadata.labels.as_ref().filter(|_| kind == "Secret");
     let at = |map: Option<&BTreeMap<String, String>>, name: &str| map?.get(name).cloned();
     let rollout = at(annotations, "idp.dev/rollout").or(at(labels, "idp.dev/rollout"));
     if kind == "Job" {
         return job_facts(object).to_owned();
+    }
+    if kind == "DaemonSet" {
+        let replaced = object.data.pointer("/spec/updateStrategy/type");
+        return format!("replaced by {replaced:?}, rollout {rollout:?}");
     }
     let replicas = object.data.pointer("/spec/replicas");
     format!("replicas {replicas:?}, rollout {rollout:?}, mark {:?}", at(labels, "idp.dev/mark"))

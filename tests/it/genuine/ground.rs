@@ -1,4 +1,4 @@
-//! What a daemon works on: a control plane of its own (a daemon serves one cluster), a node, and the registry of the pods' images.
+//! What a daemon works on: a control plane of its own (a daemon serves one cluster), nodes, and the registry of the pods' images.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,11 +16,11 @@ pub const TIME_SCALE: f64 = 0.1;
 /// A crash loop's first pause is 10 s; what is waited for here is the third restart.
 const BACK_OFF_SCALE: f64 = 0.02;
 
-/// A cluster with a node and a registry, and a folder for the files of whoever uses it.
+/// A cluster with two nodes and a registry, and a folder for the files of whoever uses it.
 pub struct Ground {
     pub client: kube::Client,
     pub registry: Registry,
-    _node: Node,
+    _nodes: [Node; 2],
     pub api: ApiServer,
     pub folder: TempDir,
 }
@@ -37,8 +37,10 @@ impl Ground {
             back_off_scale: BACK_OFF_SCALE,
             ..NodeOptions::default()
         };
-        let node = Node::start(client.clone(), options).await?;
-        Ok(Self { client, registry, _node: node, api, folder: TempDir::new()? })
+        // For what has a pod on every node.
+        let second = NodeOptions { name: "second-node".to_owned(), takes_any: false, ..options.clone() };
+        let nodes = [Node::start(client.clone(), options).await?, Node::start(client.clone(), second).await?];
+        Ok(Self { client, registry, _nodes: nodes, api, folder: TempDir::new()? })
     }
 
     /// Makes a namespace in which the server refuses every pod that does not meet the *restricted* pod security standard.

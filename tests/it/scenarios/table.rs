@@ -87,6 +87,28 @@ spec:
           readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
 ";
 
+/// A DaemonSet, which has a pod on each of the two nodes, with config that the pods read.
+const BY_NODE: &str = r"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: SERVICE-conf}
+data: {mode: fast}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: SERVICE}
+spec:
+  selector: {matchLabels: {app: SERVICE}}
+  template:
+    metadata: {labels: {app: SERVICE}}
+    spec:
+      containers:
+        - name: app
+          ports: [{containerPort: 8080}]
+          envFrom: [{configMapRef: {name: SERVICE-conf}}]
+          readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
+";
+
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         service: "first",
@@ -182,6 +204,28 @@ pub const SCENARIOS: &[Scenario] = &[
             change("two", "v2.crash", Outcome::RolledBack),
             change("three", "v3", Outcome::Promoted),
         ],
+    },
+    Scenario {
+        service: "good-by-node",
+        strategy: CANARY,
+        manifests: Some(BY_NODE),
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2", Outcome::Promoted)],
+    },
+    Scenario {
+        service: "bad-by-node",
+        strategy: CANARY,
+        manifests: Some(BY_NODE),
+        changes: &[
+            change("one", "v1", Outcome::Promoted),
+            change("two", "v2.crash", Outcome::RolledBack),
+            change("three", "v3", Outcome::Promoted),
+        ],
+    },
+    Scenario {
+        service: "rolling-by-node",
+        strategy: ROLLING,
+        manifests: Some(BY_NODE),
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.crash", Outcome::RolledBack)],
     },
     Scenario {
         service: "good-gate-job",
