@@ -104,7 +104,7 @@ impl Fleet {
         let (queue, requests) = Queue::new();
         let (begun, begins) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let run = queue::run(queue.clone(), requests, PASSES, stop.clone(), move |release| {
+        let run = queue::run(queue.clone(), requests, PASSES, stop.clone(), move |release, _| {
             let _ = begun.send((release, Instant::now()));
             async { Next::At(Instant::now() + LATER) }
         });

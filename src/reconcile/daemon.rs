@@ -214,8 +214,9 @@ async fn lead(driver: Arc<Driver>, requests: Requests, leadership: Leadership, s
     }
     let metrics = &driver.reporter.metrics().cluster;
     metrics.leader(true);
-    let pass = |release: ReleaseKey| {
+    let pass = |release: ReleaseKey, late: Duration| {
         let (driver, leadership) = (Arc::clone(&driver), leadership.clone());
+        driver.reporter.metrics().queue.late(late);
         async move {
             match leadership.epoch() {
                 Some(epoch) => Box::pin(driver.pass(release, epoch)).await,

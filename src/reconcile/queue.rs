@@ -1,7 +1,7 @@
 //! The queue: release keys, each at most once, the earliest deadline wins, one pass of a key at a time, a bounded number at once.
 //! The scheduling is kube's; the runner is ours, since kube's controller runs only keys that are in its store and drops deletions.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,13 +24,16 @@ const AT_ONCE: Duration = Duration::from_millis(2);
 #[derive(Clone)]
 pub struct Queue {
     requests: mpsc::UnboundedSender<ScheduleRequest<ReleaseKey>>,
-    waiting: Arc<Mutex<HashSet<ReleaseKey>>>,
+    waiting: Arc<Mutex<Waiting>>,
 }
+
+/// Who waits for a pass that is due, and since when.
+type Waiting = HashMap<ReleaseKey, Instant>;
 
 /// The receiving half.
 pub struct Requests {
     requests: mpsc::UnboundedReceiver<ScheduleRequest<ReleaseKey>>,
-    waiting: Arc<Mutex<HashSet<ReleaseKey>>>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
 /// When a release is to be looked at again.
@@ -53,8 +56,9 @@ impl Queue {
     /// Asks for a pass at once.
     pub fn soon(&self, release: &ReleaseKey) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.insert(release.clone()) {
+        if !waiting.contains_key(release) {
             let now = Instant::now();
+            waiting.insert(release.clone(), now);
             let run_at = now.checked_sub(AT_ONCE).unwrap_or(now);
             // The receiver is gone only when the daemon stops.
             let request = ScheduleRequest { message: release.clone(), run_at };
@@ -85,10 +89,10 @@ impl Requests {
     }
 }
 
-/// Runs passes until `shutdown`; those under way are finished.
+/// Runs passes until `shutdown`; those under way are finished. Each is told how long ago it was due.
 pub async fn run<F, P>(queue: Queue, requests: Requests, most: usize, shutdown: CancellationToken, pass: F)
 where
-    F: Fn(ReleaseKey) -> P,
+    F: Fn(ReleaseKey, Duration) -> P,
     P: Future<Output = Next>,
 {
     let Requests { requests, waiting } = requests;
@@ -96,10 +100,12 @@ where
         requests.recv().await.map(|request| (request, requests))
     });
     let mut scheduled = pin!(scheduler(requests));
-    let (mut active, mut again): (HashSet<ReleaseKey>, HashSet<ReleaseKey>) = Default::default();
+    let (mut active, mut again): (HashSet<ReleaseKey>, HashMap<ReleaseKey, Instant>) = Default::default();
+    // What each asked for itself, by the clock.
+    let mut planned: HashMap<ReleaseKey, Instant> = HashMap::new();
     let mut passes = FuturesUnordered::new();
-    let begin = |release: ReleaseKey| {
-        let running = pass(release.clone());
+    let begin = |release: ReleaseKey, due: Instant| {
+        let running = pass(release.clone(), due.elapsed());
         async move { (release, running.await) }
     };
     loop {
@@ -107,23 +113,25 @@ where
             biased;
             () = shutdown.cancelled() => break,
             Some((release, next)) = passes.next(), if !passes.is_empty() => {
-                if again.remove(&release) {
-                    passes.push(begin(release));
+                if let Some(due) = again.remove(&release) {
+                    passes.push(begin(release, due));
                     continue;
                 }
                 active.remove(&release);
                 if let Next::At(at) = next {
+                    planned.insert(release.clone(), at);
                     queue.at(release, at);
                 }
             }
             // With every place taken, what is due stays in the scheduler.
             Some(release) = scheduled.next(), if active.len() < most => {
-                waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&release);
+                let asked = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&release);
+                let due = asked.into_iter().chain(planned.remove(&release)).min().unwrap_or_else(Instant::now);
                 if active.insert(release.clone()) {
-                    passes.push(begin(release));
+                    passes.push(begin(release, due));
                 } else {
                     // Asked for while it runs: once more, afterwards.
-                    again.insert(release);
+                    again.entry(release).or_insert(due);
                 }
             }
         }
@@ -144,10 +152,10 @@ mod tests {
         let shutdown = CancellationToken::new();
         let asked = RefCell::new(Instant::now());
         queue.soon(&keys[0]);
-        let pass = |release: ReleaseKey| {
+        let pass = |release: ReleaseKey, late: Duration| {
             let (queue, shutdown, asked, keys) = (queue.clone(), shutdown.clone(), &asked, &keys);
             async move {
-                assert_eq!(asked.borrow().elapsed(), Duration::ZERO, "{release}");
+                assert_eq!((asked.borrow().elapsed(), late), (Duration::ZERO, Duration::ZERO), "{release}");
                 if release == keys[1] {
                     shutdown.cancel();
                     return Next::Event;
@@ -173,7 +181,9 @@ mod tests {
         assert_eq!(queue.depth(), 1);
         let shutdown = CancellationToken::new();
         let (runs, running) = (RefCell::new(0), RefCell::new(0));
-        let pass = |release: ReleaseKey| {
+        let lates = RefCell::new(Vec::new());
+        let pass = |release: ReleaseKey, late: Duration| {
+            lates.borrow_mut().push(late.as_millis());
             let (runs, running, queue, shutdown) = (&runs, &running, queue.clone(), shutdown.clone());
             async move {
                 *running.borrow_mut() += 1;
@@ -199,5 +209,7 @@ mod tests {
         run(queue.clone(), requests, 4, shutdown.clone(), pass).await;
         assert_eq!(*runs.borrow(), 3);
         assert!(begun.elapsed() >= Duration::from_secs(63));
+        // The second was asked for while the first ran; the third by the clock, in whose whole milliseconds it is due.
+        assert!(matches!(lates.borrow().as_slice(), [0, 1_000, 0 | 1]), "{lates:?}");
     }
 }

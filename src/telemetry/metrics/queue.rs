@@ -52,6 +52,7 @@ impl Stage {
 pub struct QueueMetrics {
     depth: GaugeVec,
     passes: IntCounterVec,
+    pass_delay: HistogramVec,
     pass_duration: HistogramVec,
     stages: HistogramVec,
 }
@@ -64,6 +65,12 @@ impl QueueMetrics {
                 "idp_passes_total",
                 "Passes, by result: ok, or the variant of the error.",
                 &["result"],
+            )?,
+            pass_delay: to.histograms(
+                "idp_pass_delay_seconds",
+                "From when a pass was due to its begin.",
+                &[],
+                SHORT,
             )?,
             pass_duration: to.histograms(
                 "idp_pass_duration_seconds",
@@ -83,6 +90,11 @@ impl QueueMetrics {
     /// Sets how many releases are due and wait.
     pub fn depth(&self, depth: u32) {
         self.depth.with_label_values::<&str>(&[]).set(f64::from(depth));
+    }
+
+    /// Measures how long ago a pass was due that begins.
+    pub fn late(&self, late: Duration) {
+        self.pass_delay.with_label_values::<&str>(&[]).observe(late.as_secs_f64());
     }
 
     /// Counts a pass; `result` is `ok` or the error's variant as a word.

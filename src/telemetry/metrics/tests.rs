@@ -59,6 +59,7 @@ fn filled() -> Metrics {
     metrics.sources.cached(&source, 1000);
     metrics.hooks.request(Some(&source), "gitea", "accepted");
     metrics.queue.depth(3);
+    metrics.queue.late(second);
     metrics.queue.pass("ok", second);
     metrics.queue.stage(Stage::Fetch, second);
     metrics.cluster.request("get", "Release", Answered::Status(200), second);
