@@ -7,6 +7,9 @@ use kube::core::Status;
 /// The longest text that is kept of a server's message, in characters.
 const MESSAGE: usize = 600;
 
+/// How to mend what is forbidden.
+pub(super) const RIGHTS: &str = "the rights that are needed are in examples/rbac.yaml";
+
 /// Why a call to the Kubernetes API did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
@@ -22,7 +25,9 @@ pub enum ApiError {
     #[error("the API server does not have it: {0}")]
     NotFound(String),
     /// The daemon lacks a right.
-    #[error("the API server forbids it to this account: {0}")]
+    #[error(
+        "the API server forbids it to this account: {0} (the rights that are needed are in examples/rbac.yaml)"
+    )]
     Forbidden(String),
     /// A quota or limit range is exhausted.
     #[error("a quota of the namespace is exhausted: {0}")]

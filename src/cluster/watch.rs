@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use super::error::RIGHTS;
 use super::raw::{self, Raw};
 use super::view::View;
 use super::watched::Watched;
@@ -135,12 +136,15 @@ async fn follow<const META: bool>(
                 take(view, watched, resource, event);
             }
             Err(error) => {
-                match refused(&error).filter(|_| watched.is_route()) {
+                let (code, mut error) = (refused(&error), error.to_string());
+                if code == Some(403) {
+                    error = format!("{error} ({RIGHTS})");
+                }
+                match code.filter(|_| watched.is_route()) {
                     Some(404) => return End::Missing,
-                    Some(403) => return End::Forbidden(error.to_string()),
+                    Some(403) => return End::Forbidden(error),
                     _ => {}
                 }
-                let error = error.to_string();
                 if view.watches().failed(watched, error.clone()) {
                     tracing::warn!(%error, "a watch failed and is begun anew");
                 }

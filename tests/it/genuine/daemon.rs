@@ -80,6 +80,11 @@ impl Daemon {
         process.finish(STOP_LIMIT).await
     }
 
+    /// Returns all that the daemon logged.
+    pub fn said(&self) -> anyhow::Result<String> {
+        Ok(fs::read_to_string(&self.log)?)
+    }
+
     /// Adds the end of the daemon's log to an error: after it, so that whoever cuts a long report cuts the log.
     pub fn explain<T>(&self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         result.map_err(|error| {

@@ -8,11 +8,13 @@
 //!                     (proxy) ────┴──► API server ◄── node: pods that answer HTTP, asked by the load generator
 //! ```
 //!
-//! [`ground`] is what the daemon works on, [`daemon`] the process, [`repository`], [`service`] and [`team`] what it follows, [`release`] and
-//! [`events`] what it leaves. The tests are in [`story`], [`outage`], [`alone`], [`kill`], [`routes`] and [`ssh`].
+//! [`ground`] is what the daemon works on, [`account`] as whom, [`daemon`] the process, [`repository`], [`service`] and [`team`] what it follows, [`release`] and
+//! [`events`] what it leaves. The tests are in [`story`], [`outage`], [`alone`], [`kill`], [`routes`], [`cohorts`], [`rights`] and [`ssh`].
 
+mod account;
 mod alone;
 pub mod census;
+mod cohorts;
 mod daemon;
 mod events;
 pub mod ground;
@@ -22,6 +24,7 @@ mod outage;
 mod proxy;
 pub mod release;
 pub mod repository;
+mod rights;
 mod routes;
 mod schemas;
 mod service;

@@ -36,7 +36,7 @@ async fn a_canary_by_an_http_route_is_promoted_and_rolled_back() -> anyhow::Resu
 }
 
 /// Makes the kinds, and waits until the server has them.
-async fn define(client: &kube::Client) -> anyhow::Result<()> {
+pub async fn define(client: &kube::Client) -> anyhow::Result<()> {
     let all: Api<DynamicObject> =
         Api::all_with(client.clone(), &resource("apiextensions.k8s.io/v1", "CustomResourceDefinition"));
     for definition in definitions() {

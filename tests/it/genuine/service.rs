@@ -50,7 +50,18 @@ impl Service {
         behaviour: &str,
         declaration: &str,
     ) -> anyhow::Result<String> {
-        let files = [(".idp/deploy.yaml", declaration), ("app.txt", content)];
+        self.merge_with(content, behaviour, declaration, &[]).await
+    }
+
+    /// As [`Self::merge_as`], with more files.
+    pub async fn merge_with(
+        &self,
+        content: &str,
+        behaviour: &str,
+        declaration: &str,
+        more: &[(&str, &str)],
+    ) -> anyhow::Result<String> {
+        let files = [&[(".idp/deploy.yaml", declaration), ("app.txt", content)], more].concat();
         let commit = self.repository.commit(content, &files).await?;
         self.registry.push_as(&format!("{TEAM}/{}", self.name), &commit, behaviour);
         self.repository.merge().await?;

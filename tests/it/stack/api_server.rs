@@ -162,6 +162,8 @@ impl ApiServer {
             .arg(flag("cert-dir", &self.file(credentials::CERTIFICATES)))
             .arg(flag("token-auth-file", &self.file(credentials::TOKENS)))
             .arg("--authorization-mode=RBAC")
+            .arg(flag("audit-policy-file", &self.file(credentials::AUDIT_POLICY)))
+            .arg(flag("audit-log-path", &self.audit()))
             .arg("--service-account-issuer=https://kubernetes.default.svc")
             .arg(flag("service-account-signing-key-file", &self.file(credentials::SIGNING_KEY)))
             .arg(flag("service-account-key-file", &self.file(credentials::SIGNING_KEY)))
@@ -181,6 +183,11 @@ impl ApiServer {
             .arg(format!("--controllers={CONTROLLERS}"))
             .arg(flag("service-account-private-key-file", &self.file(credentials::SIGNING_KEY)));
         Process::spawn("kube-controller-manager", manager, &self.file("kube-controller-manager.log"))
+    }
+
+    /// What service accounts of people asked for, a JSON object a line, with how it was answered.
+    pub fn audit(&self) -> PathBuf {
+        self.file("audit.log")
     }
 
     fn etcd_url(&self) -> String {

@@ -14,6 +14,16 @@ use serde_json::json;
 pub const CERTIFICATES: &str = "certificates";
 pub const TOKENS: &str = "tokens.csv";
 pub const SIGNING_KEY: &str = "service-account.key";
+pub const AUDIT_POLICY: &str = "audit-policy.yaml";
+
+/// Only the daemon's own account is written down: it is what the tests ask about.
+const AUDITED: &str = r#"apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, users: ["system:serviceaccount:idp-system:idpd"]}
+  - {level: None}
+"#;
 
 /// What a client needs.
 pub struct Credentials {
@@ -21,12 +31,13 @@ pub struct Credentials {
     pub kubeconfig: PathBuf,
 }
 
-/// Writes a token file, a key to sign service account tokens with, and a kubeconfig for `url`.
+/// Writes a token file, a key to sign service account tokens with, what is audited, and a kubeconfig for `url`.
 pub fn write(folder: &Path, url: &str) -> anyhow::Result<Credentials> {
     let token = hex::encode(rand::random::<[u8; 16]>());
     // This group may do everything, by a binding that the server makes itself.
     fs::write(folder.join(TOKENS), format!("{token},admin,admin,\"system:masters\"\n"))?;
     fs::write(folder.join(SIGNING_KEY), signing_key()?)?;
+    fs::write(folder.join(AUDIT_POLICY), AUDITED)?;
     let kubeconfig = folder.join("kubeconfig");
     let authority = folder.join(CERTIFICATES).join("apiserver.crt");
     fs::write(&kubeconfig, kubeconfig_for(url, &token, &authority).to_string())?;
