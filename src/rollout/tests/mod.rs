@@ -16,4 +16,5 @@ mod people;
 mod routed;
 mod runs;
 mod stories;
+mod turned;
 pub(crate) mod world;
