@@ -26,7 +26,8 @@ pub enum ApiError {
     NotFound(String),
     /// The daemon lacks a right.
     #[error(
-        "the API server forbids it to this account: {0} (the rights that are needed are in examples/rbac.yaml)"
+        "the API server forbids it to this account: {0} ({rights})",
+        rights = RIGHTS
     )]
     Forbidden(String),
     /// A quota or limit range is exhausted.
