@@ -146,7 +146,8 @@ impl Edge {
             Ok(testers.sent().served.contains_key("canary").then_some(()))
         })
         .await?;
-        (others.sent(), testers.sent());
+        others.sent();
+        testers.sent();
         service.release.until("the end of that step", |record| !at(0)(record)).await?;
         let (rest, sent) = (others.sent(), testers.sent());
         assert!(rest.share("canary") < 1.0 && sent.share("canary") > 99.0, "{rest:?} {sent:?}");
@@ -198,7 +199,7 @@ async fn follow(routes: Api<DynamicObject>, name: &str, specs: Arc<Mutex<Vec<Val
 #[track_caller]
 fn is(specs: &Mutex<Vec<Value>>, wanted: &[Value]) {
     let mut specs = specs.lock().unwrap_or_else(PoisonError::into_inner);
-    assert_eq!(specs.as_slice(), wanted, "{:#?}", specs);
+    assert_eq!(specs.as_slice(), wanted, "{specs:#?}");
     let before = specs.len() - 1;
     specs.drain(..before);
 }
