@@ -2,12 +2,18 @@
 //! same run, since a machine's speed is nobody's merit. `cargo bench -- push` takes the figures whose name contains the word;
 //! `cargo test --bench figures` takes each with a handful of samples and judges none, to prove that it can be taken.
 
+#[path = "figures/alone.rs"]
+mod alone;
 #[path = "figures/bed.rs"]
 mod bed;
 #[path = "figures/cpu.rs"]
 mod cpu;
 #[path = "figures/door.rs"]
 mod door;
+#[path = "figures/fleet.rs"]
+mod fleet;
+#[path = "figures/flights.rs"]
+mod flights;
 #[path = "figures/forge.rs"]
 mod forge;
 #[allow(clippy::indexing_slicing)] // A panic ends a run whose figures would be wrong.
@@ -30,10 +36,14 @@ mod queued;
 mod reaction;
 #[path = "figures/repository.rs"]
 mod repository;
+#[path = "figures/stalls.rs"]
+mod stalls;
 #[path = "figures/steps.rs"]
 mod steps;
 #[path = "figures/table.rs"]
 mod table;
+#[path = "figures/turns.rs"]
+mod turns;
 
 use std::time::Duration;
 
@@ -66,6 +76,12 @@ struct Scale {
     queued: (usize, usize),
     /// Repositories.
     fleet: polls::Fleet,
+    /// Candidates that turn bad, of each kind.
+    turns: usize,
+    /// Ways back with everything away, of each kind.
+    alone: usize,
+    /// Canaries in flight.
+    flight: flights::Flight,
     /// Simulated rollouts a number of the error rate's table.
     runs: u32,
 }
@@ -86,6 +102,13 @@ const FULL: Scale = Scale {
         beside: 50,
         storm: (200, Duration::from_secs(10)),
     },
+    turns: 50,
+    alone: 60,
+    flight: flights::Flight {
+        canaries: 1_000,
+        settle: Duration::from_secs(20),
+        rest: Duration::from_secs(150),
+    },
     runs: 10_000,
 };
 const SMOKE: Scale = Scale {
@@ -104,6 +127,9 @@ const SMOKE: Scale = Scale {
         beside: 3,
         storm: (20, Duration::from_secs(1)),
     },
+    turns: 1,
+    alone: 1,
+    flight: flights::Flight { canaries: 3, settle: Duration::from_millis(200), rest: Duration::from_secs(4) },
     runs: 2,
 };
 
@@ -134,6 +160,15 @@ async fn main() -> Result<()> {
     }
     if wanted("steps") {
         steps::three(&mut sheet, scale.pushes / 4 + 1).await?;
+    }
+    if wanted("turns") {
+        turns::taken(&mut sheet, scale.turns).await?;
+    }
+    if wanted("alone") {
+        alone::taken(&mut sheet, scale.alone).await?;
+    }
+    if wanted("flights") {
+        flights::taken(&mut sheet, scale.flight).await?;
     }
     if wanted("pass") {
         cpu::costs(&mut sheet, scale).await?;

@@ -1,7 +1,7 @@
 //! The bed on which figures and counts are taken: a sandbox cluster, a repository on disk, a registry and the daemon's own code, in
 //! one process. Every request of the daemon to the API server passes a tape that notes when it was answered.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,10 +16,12 @@ use idp::model::record::Record;
 use idp::reconcile::{Daemon, count_calls};
 use idp::sandbox::{Sandbox, SandboxOptions};
 use idp::telemetry::metrics::Metrics;
-use kube::api::DynamicObject;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DynamicObject, PostParams};
 use kube::client::Body;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
+use serde_json::Value;
 use sha2::Sha256;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -106,6 +108,17 @@ impl Tape {
     }
 }
 
+/// What else there is around a daemon.
+#[derive(Default)]
+pub struct Extras {
+    /// More of the environment, each with a comma before it.
+    pub environment: String,
+    /// More of the configuration.
+    pub more: String,
+    /// Definitions that the cluster has before the daemon starts.
+    pub kinds: Vec<Value>,
+}
+
 /// The running parts.
 pub struct Bed {
     /// The cluster.
@@ -128,10 +141,16 @@ pub struct Bed {
 impl Bed {
     /// Starts every part; nothing is deployed.
     pub async fn start(options: SandboxOptions) -> Result<Self> {
+        Self::start_with(options, &Extras::default()).await
+    }
+
+    /// As [`Self::start`], with more around the daemon.
+    pub async fn start_with(options: SandboxOptions, extras: &Extras) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let sandbox = Sandbox::start(options).await?;
+        define(&sandbox.server().client_as("operator"), &extras.kinds).await?;
         let repository = Repository::create(&folder.path().join("checkout.git"))?;
-        let text = configuration(&sandbox, &repository, folder.path())?;
+        let text = configuration(&sandbox, &repository, folder.path(), extras)?;
         let config = config::parse(&text, folder.path())?;
         let metrics = Arc::new(Metrics::register()?);
         let tape = Tape::default();
@@ -148,6 +167,11 @@ impl Bed {
         let commit = self.repository.write(message, files)?;
         self.sandbox.registry().push_as(IMAGE, &commit, behaviour);
         Ok(commit)
+    }
+
+    /// Where the daemon keeps its mirrors.
+    pub fn cache(&self) -> PathBuf {
+        self.folder.path().join("cache")
     }
 
     /// Sends what Gitea sends for a push, signed; returns when the daemon has taken it.
@@ -248,7 +272,20 @@ fn follow(client: Client, lookers: &mut JoinSet<()>) -> watch::Receiver<Option<R
     records
 }
 
-fn configuration(sandbox: &Sandbox, repository: &Repository, folder: &Path) -> Result<String> {
+async fn define(client: &Client, kinds: &[Value]) -> Result<()> {
+    let all: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for kind in kinds {
+        all.create(&PostParams::default(), &serde_json::from_value(kind.clone())?).await?;
+    }
+    Ok(())
+}
+
+fn configuration(
+    sandbox: &Sandbox,
+    repository: &Repository,
+    folder: &Path,
+    extras: &Extras,
+) -> Result<String> {
     let registry = sandbox.registry().address();
     std::fs::write(folder.join("hook"), SECRET).context("writing the hook's secret")?;
     Ok(format!(
@@ -256,7 +293,7 @@ fn configuration(sandbox: &Sandbox, repository: &Repository, folder: &Path) -> R
 cache_dir: {cache}
 cluster: {{in_cluster: true, name: bench}}
 environments:
-  - {{name: production, namespace: {NAMESPACE}, default: true, create_namespace: true}}
+  - {{name: production, namespace: {NAMESPACE}, default: true, create_namespace: true{environment}}}
 platform:
   image: "{registry}/{IMAGE}"
   registries:
@@ -267,7 +304,9 @@ sources:
     ref: main
     paths: [.idp/deploy.yaml]
     webhook: {{forge: gitea, secret_file: hook}}
-"#,
+{more}"#,
+        environment = extras.environment,
+        more = extras.more,
         cache = folder.join("cache").display(),
         repository = repository.path().display(),
     ))

@@ -319,7 +319,12 @@ impl Meter {
 
 /// The CPU time of this process so far, user and system, in steps of 10 ms.
 pub fn cpu() -> Result<Duration> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    cpu_of("self")
+}
+
+/// As [`cpu`], of the process with this id.
+pub fn cpu_of(process: &str) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name, in brackets, may hold anything.
     let fields = stat.rsplit(')').next().context("no fields")?;
     let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::bed::{Asked, Bed, NAMESPACE, SERVICE, stands};
 use super::cpu::Meter;
 use super::repository::read_head;
+use super::stalls::Stalls;
 use super::table::{Figure, Goal, Sheet, Times, show};
 
 const FILE: &str = ".idp/deploy.yaml";
@@ -42,6 +43,8 @@ rollback: {on_restarts: ">0", window: 1s, history: 3}
 "#;
 /// Between two rounds, so that what trails the first does not burden the second.
 const BREATH: Duration = Duration::from_millis(50);
+/// Rounds that are told request by request.
+const SLOWEST: usize = 4;
 
 /// Starts a bed on which the first version of a declaration is stable.
 pub async fn bed(declaration: &str, time_scale: f64) -> Result<Bed> {
@@ -163,13 +166,14 @@ async fn spec_of_stable(client: &Client) -> Result<Value> {
 
 /// When each pod's first restart was written, by its name, and when a watch showed it.
 #[derive(Clone, Default)]
-struct Restarts {
+pub struct Restarts {
     written: Arc<Mutex<BTreeMap<String, Instant>>>,
     shown: Arc<Mutex<BTreeMap<String, Instant>>>,
 }
 
 impl Restarts {
-    fn follow(bed: &mut Bed) -> Self {
+    /// Begins to look.
+    pub fn follow(bed: &mut Bed) -> Self {
         let all = Self::default();
         let written = Arc::clone(&all.written);
         bed.sandbox.server().inject(move |request| {
@@ -196,14 +200,15 @@ impl Restarts {
         all
     }
 
-    fn clear(&self) {
+    /// Forgets the round.
+    pub fn clear(&self) {
         for all in [&self.written, &self.shown] {
             all.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 
     /// Returns the first of the round.
-    fn first(&self) -> Option<(Instant, Instant)> {
+    pub fn first(&self) -> Option<(Instant, Instant)> {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         let (name, at) = written.iter().min_by_key(|(_, at)| **at)?;
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,11 +220,22 @@ fn note(all: &Mutex<BTreeMap<String, Instant>>, name: &str) {
     all.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_insert_with(Instant::now);
 }
 
+/// The rounds of crashes, each a line's sample.
+#[derive(Default)]
+struct Crashes {
+    recorded: Vec<Duration>,
+    lowered: Vec<Duration>,
+    shown: Vec<Duration>,
+    over: Vec<Duration>,
+    stalled: Vec<Duration>,
+    stories: Vec<(Duration, Duration, Vec<String>)>,
+}
+
 /// A pod's deciding restart → the record that says that the rollout is taken back, and the first write that does it.
 pub async fn crashes(sheet: &mut Sheet, rounds: usize) -> Result<()> {
     let mut bed = bed(WATCHED, 0.01).await?;
     let restarts = Restarts::follow(&mut bed);
-    let (mut recorded, mut lowered, mut shown, mut over) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (stalls, mut all) = (Stalls::start(), Crashes::default());
     for number in 0..rounds {
         restarts.clear();
         push(&mut bed, number, "crash").await?;
@@ -232,20 +248,45 @@ pub async fn crashes(sheet: &mut Sheet, rounds: usize) -> Result<()> {
         let (written, seen) = restarts.first().context("no pod restarted")?;
         let stored = bed.tape.first(|asked| asked.ending).context("no rollback began")?.answered;
         let down = bed.tape.first(|asked| of_candidate(asked) && asked.answered > stored);
-        recorded.push(between(written, stored)?);
-        lowered.push(between(written, down.context("the candidate was not lowered")?.answered)?);
-        shown.push(between(written, seen)?);
-        over.push(between(written, ended)?);
+        let took = between(written, stored)?;
+        let stalled = stalls.longest(written, stored);
+        all.recorded.push(took);
+        all.lowered.push(between(written, down.context("the candidate was not lowered")?.answered)?);
+        all.shown.push(between(written, seen)?);
+        all.over.push(between(written, ended)?);
+        all.stalled.push(stalled);
+        all.stories.push((took, stalled, bed.tape.until(written, stored)));
         tokio::time::sleep(BREATH).await;
     }
-    let goal = || Goal { p99: Some(Duration::from_millis(200)), median: None };
-    let figures = [
-        Figure { what: "deciding restart → rollback recorded", times: Times::new(recorded), goal: goal() },
-        Figure { what: "deciding restart → candidate lowered", times: Times::new(lowered), goal: goal() },
-        Figure::plain("deciding restart → candidate gone, version held", over),
-    ];
-    let against = Figure::plain("against: a bare watch shows the same restart", shown);
-    sheet.print("Crash to rollback", &against, &figures);
+    all.print(sheet);
     bed.stop().await;
     Ok(())
+}
+
+impl Crashes {
+    fn print(mut self, sheet: &mut Sheet) {
+        let goal = || Goal { p99: Some(Duration::from_millis(200)), median: None };
+        let Self { recorded, lowered, shown, over, stalled, .. } = self;
+        let figures = [
+            Figure {
+                what: "deciding restart → rollback recorded",
+                times: Times::new(recorded),
+                goal: goal(),
+            },
+            Figure {
+                what: "deciding restart → candidate lowered", times: Times::new(lowered), goal: goal()
+            },
+            Figure::plain("deciding restart → candidate gone, version held", over),
+            Figure::plain("a thread that only sleeps is late by, till recorded", stalled),
+        ];
+        let against = Figure::plain("against: a bare watch shows the same restart", shown);
+        sheet.print("Crash to rollback", &against, &figures);
+        self.stories.sort_by_key(|(took, ..)| std::cmp::Reverse(*took));
+        for (took, stalled, story) in self.stories.iter().take(SLOWEST) {
+            println!("  one of the slowest ({}; the machine stalled for {}):", show(*took), show(*stalled));
+            for line in story {
+                println!("    {line}");
+            }
+        }
+    }
 }

@@ -26,26 +26,12 @@ impl Repository {
         &self.path
     }
 
-    /// Writes files, at most one folder deep, over those of the last commit, and a commit of them; returns its id. No branch shows it
-    /// before [`Self::merge`].
+    /// Writes files over those of the last commit, and a commit of them; returns its id. No branch shows it before [`Self::merge`].
     pub fn write(&mut self, message: &str, files: &[(&str, &str)]) -> Result<String> {
         self.files.extend(files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())));
         let repository = gix::open(&self.path)?;
-        let mut folders: BTreeMap<&str, Vec<Entry>> = BTreeMap::new();
-        for (path, text) in &self.files {
-            let (folder, name) = path.split_once('/').unwrap_or(("", path));
-            let oid = repository.write_blob(text)?.detach();
-            let entry = Entry { mode: EntryKind::Blob.into(), filename: name.into(), oid };
-            folders.entry(folder).or_default().push(entry);
-        }
-        let mut root = folders.remove("").unwrap_or_default();
-        for (folder, mut entries) in folders {
-            entries.sort();
-            let oid = repository.write_object(&Tree { entries })?.detach();
-            root.push(Entry { mode: EntryKind::Tree.into(), filename: folder.into(), oid });
-        }
-        root.sort();
-        let tree = repository.write_object(&Tree { entries: root })?.detach();
+        let all = self.files.iter().map(|(path, text)| (path.as_str(), text.as_str()));
+        let tree = tree(&repository, &all.collect())?;
         let author = gix::actor::Signature {
             name: "Ada".into(),
             email: "ada@example.com".into(),
@@ -66,6 +52,25 @@ impl Repository {
         std::fs::write(&new, format!("{head}\n"))?;
         Ok(std::fs::rename(new, self.path.join("refs/heads/main"))?)
     }
+}
+
+/// Writes the tree of files, each folder one of its own.
+fn tree(repository: &gix::Repository, files: &BTreeMap<&str, &str>) -> Result<gix::ObjectId> {
+    let (mut entries, mut folders) = (Vec::new(), BTreeMap::<&str, BTreeMap<&str, &str>>::new());
+    for (path, text) in files {
+        if let Some((folder, rest)) = path.split_once('/') {
+            folders.entry(folder).or_default().insert(rest, text);
+            continue;
+        }
+        let oid = repository.write_blob(text)?.detach();
+        entries.push(Entry { mode: EntryKind::Blob.into(), filename: (*path).into(), oid });
+    }
+    for (folder, files) in folders {
+        let oid = tree(repository, &files)?;
+        entries.push(Entry { mode: EntryKind::Tree.into(), filename: folder.into(), oid });
+    }
+    entries.sort();
+    Ok(repository.write_object(&Tree { entries })?.detach())
 }
 
 /// Opens a repository and reads the id that `main` has: what is the least that anybody who looks must do.

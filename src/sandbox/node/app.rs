@@ -55,6 +55,10 @@ pub(crate) struct App {
     unready: AtomicBool,
     random: Mutex<StdRng>,
     counts: Mutex<BTreeMap<(u16, String), Series>>,
+    /// Of a hundred answers so many are errors.
+    error_percent: Mutex<f64>,
+    /// How often the metrics page was asked for, and when the last time was.
+    scraped: Mutex<Option<(u64, Instant)>>,
 }
 
 /// What was counted of one code and method.
@@ -68,17 +72,29 @@ struct Series {
 impl App {
     pub(crate) fn new(behaviour: Behaviour, health_paths: Vec<String>, seed: u64) -> Self {
         Self {
+            error_percent: Mutex::new(behaviour.error_percent),
             behaviour,
             health_paths,
             unready: AtomicBool::new(false),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             counts: Mutex::default(),
+            scraped: Mutex::default(),
         }
     }
 
     /// From now on the health paths answer 503.
     pub(crate) fn turn_unready(&self) {
         self.unready.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on so many of a hundred answers are errors.
+    pub(crate) fn turn_bad(&self, error_percent: f64) {
+        *lock(&self.error_percent) = error_percent.clamp(0.0, 100.0);
+    }
+
+    /// How often the metrics page was asked for, and when the last time was.
+    pub(super) fn scraped(&self) -> Option<(u64, Instant)> {
+        *lock(&self.scraped)
     }
 
     /// The requests that were answered with each code, health paths and the metrics page apart.
@@ -147,6 +163,8 @@ impl App {
             return Reaction::Grpc(!fails);
         }
         if path == "/metrics" {
+            let mut scraped = lock(&self.scraped);
+            *scraped = Some((scraped.map_or(0, |(count, _)| count) + 1, Instant::now()));
             return match self.behaviour.metrics {
                 MetricsPage::Hang => Reaction::Hangs,
                 MetricsPage::Missing => Reaction::Says(404, "404 page not found\n"),
@@ -163,7 +181,7 @@ impl App {
 
     /// Throws the dice for one answer.
     fn draw(&self) -> u16 {
-        let share = self.behaviour.error_percent / 100.0;
+        let share = *lock(&self.error_percent) / 100.0;
         if share > 0.0 && lock(&self.random).random_bool(share) { 500 } else { 200 }
     }
 

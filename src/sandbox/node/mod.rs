@@ -17,9 +17,10 @@ mod registration;
 pub(crate) mod status;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::Ipv4Addr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -45,8 +46,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::behaviour::{Behaviour, Exit, MetricsPage, Pulled, Resolver, by_tag};
 pub(crate) use self::registration::{affinity_to, node_of};
 use self::{
-    container::Container,
     pod::{News, Pod},
+    traffic::Traffic,
 };
 use super::{clock::Clock, json};
 
@@ -120,13 +121,6 @@ struct Entry {
     token: CancellationToken,
 }
 
-/// The servers of a pod, for counting what they answered.
-#[derive(Default, Clone)]
-struct Traffic {
-    past: BTreeMap<u16, u64>,
-    apps: Vec<Arc<app::App>>,
-}
-
 impl Shared {
     fn pods(&self, namespace: &str) -> Api<PodObject> {
         Api::namespaced(self.client.clone(), namespace)
@@ -142,17 +136,6 @@ impl Shared {
 
     fn entries(&self) -> MutexGuard<'_, HashMap<Place, Entry>> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note_traffic(&self, place: &Place, containers: &[Container]) {
-        let mut traffic = Traffic::default();
-        for container in containers {
-            for (code, count) in &container.past {
-                *traffic.past.entry(*code).or_default() += count;
-            }
-            traffic.apps.extend(container.app.clone());
-        }
-        self.traffic.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone(), traffic);
     }
 }
 
@@ -255,19 +238,6 @@ impl Node {
     /// Whether pods without a node are bound to this one; else they stay unschedulable.
     pub fn set_schedules(&self, schedules: bool) {
         self.handle.shared.schedules.store(schedules, Ordering::Relaxed);
-    }
-
-    /// How many requests a pod answered with each code, probes and the metrics page apart.
-    pub fn answered(&self, namespace: &str, name: &str) -> BTreeMap<u16, u64> {
-        let all = self.handle.shared.traffic.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(traffic) = all.get(&(namespace.to_owned(), name.to_owned())) else {
-            return BTreeMap::new();
-        };
-        let mut out = traffic.past.clone();
-        for (code, count) in traffic.apps.iter().flat_map(|app| app.answered()) {
-            *out.entry(code).or_default() += count;
-        }
-        out
     }
 
     async fn tell(&self, namespace: &str, name: &str, news: News) -> bool {
