@@ -30,7 +30,6 @@ use crate::model::observed::PodView;
 use crate::model::record::Record;
 use crate::model::rollout::{Phase, Rollout};
 use crate::model::workload::WorkloadKind;
-use crate::render;
 
 /// The label of the nodes that a DaemonSet is created for. No node has it.
 const NOWHERE: &str = "idp.dev/nowhere";
@@ -75,11 +74,10 @@ pub fn take_over(record: &Record, input: &Inputs<'_>, bodies: &mut [Body]) {
     };
     let target = record.target.as_ref().filter(|key| WorkloadKind::of(key) == WorkloadKind::DaemonSet);
     for body in bodies.iter_mut().filter(|body| ours && Some(&body.manifest.key) == target) {
-        let mut changed = body.manifest.body.clone();
-        if let Some(spec) = changed.get_mut("spec").and_then(Value::as_object_mut) {
+        // Its hash stays that of what is kept: whoever finds it without a record knows it by that, and gives it back.
+        if let Some(spec) = body.manifest.body.get_mut("spec").and_then(Value::as_object_mut) {
             spec.insert("updateStrategy".to_owned(), json!({"type": "OnDelete"}));
         }
-        body.manifest = render::rehashed(&body.manifest, changed);
     }
 }
 
