@@ -1,4 +1,4 @@
-//! Reads what a service of type `job` says: it serves nothing, so whatever speaks of requests, pods that stay or steps has no meaning.
+//! Reads what a service of type `job` or `cron` says: it serves nothing, so whatever speaks of requests, pods that stay or steps has no meaning.
 
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use crate::model::policy::{CheckKind, OnUnknown, Policy, Strategy};
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 
+/// Keys of `workload` that only a cron has.
+const TIMED: [&str; 3] = ["schedule", "timezone", "concurrency"];
 /// Keys of `workload` that only what serves has.
 const SERVING: [&str; 3] = ["port", "replicas", "probe"];
 /// Keys of `deploy` that only what serves has.
@@ -33,14 +35,25 @@ pub(super) fn serves(file: &Section<'_>) -> bool {
     file.section("service").text("type").is_none_or(|found| found.value == "service")
 }
 
-/// Tells whether the file is of a service that is a job.
+/// Returns the type that a file names; `service` where it names none.
+pub(super) fn kind(file: &Section<'_>) -> String {
+    file.section("service").text("type").map_or_else(|| "service".to_owned(), |found| found.value.to_owned())
+}
+
+/// Tells whether the file is of a service whose version is a job, be it one that runs again at its times.
 pub(super) fn is_job(file: &Section<'_>) -> bool {
-    file.section("service").text("type").is_some_and(|found| found.value == "job")
+    matches!(kind(file).as_str(), "job" | "cron")
+}
+
+/// Tells whether the file is of a service whose job runs again at its times.
+pub(super) fn is_cron(file: &Section<'_>) -> bool {
+    kind(file) == "cron"
 }
 
 /// Says of a service that serves that it names what only a job has.
 pub(super) fn only_jobs(workload: &Section<'_>) {
     meaningless(workload, &["timeout", "retries"], "service.type service");
+    meaningless(workload, &TIMED, "service.type service");
 }
 
 fn meaningless(section: &Section<'_>, keys: &[&str], with: &str) {
@@ -63,16 +76,20 @@ pub(super) fn limits(workload: &Section<'_>) -> RunLimits {
 }
 
 /// Makes the policy of a job out of what `deploy` says, and says what has no meaning there.
-pub(super) fn policy(workload: &Section<'_>, deploy: &Section<'_>, mut policy: Policy) -> Policy {
-    let with = "service.type job";
-    meaningless(workload, &SERVING, with);
+pub(super) fn policy(file: &Section<'_>, deploy: &Section<'_>, mut policy: Policy) -> Policy {
+    let (with, workload) = (format!("service.type {}", kind(file)), file.section("workload"));
+    let with = with.as_str();
+    if !is_cron(file) {
+        meaningless(&workload, &TIMED, with);
+    }
+    meaningless(&workload, &SERVING, with);
     meaningless(deploy, &REPLACING, with);
     let rollback = deploy.section("rollback");
     meaningless(&rollback, &MEASURED, with);
     if policy.rollback.on_unknown == OnUnknown::Continue
         && let Some(entry) = rollback.entry("on_unknown")
     {
-        let what = "`deploy.rollback.on_unknown: continue` has no meaning with service.type job";
+        let what = format!("`deploy.rollback.on_unknown: continue` has no meaning with {with}");
         rollback.error(Code::Conflict, entry.at, what, "its run alone decides: write hold or rollback");
     }
     for node in deploy.list("gates").unwrap_or_default() {

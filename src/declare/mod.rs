@@ -15,6 +15,7 @@ use crate::model::declaration::{DEFAULT_REPLICAS, Declaration, ServiceInfo};
 use crate::model::name::{EnvironmentName, ServiceName, TeamName};
 use crate::model::traffic::Provider;
 
+mod cron;
 mod deploy;
 mod diagnostic;
 mod gates;
@@ -193,8 +194,9 @@ fn declaration(
         }
     }
     let run = is_job.then(|| job::limits(&section));
+    let cron = if job::is_cron(file) { cron::cron(&section) } else { None };
     if is_job {
-        policy = job::policy(&section, &deploy, policy);
+        policy = job::policy(file, &deploy, policy);
     } else if job::serves(file) {
         job::only_jobs(&section);
     }
@@ -216,6 +218,7 @@ fn declaration(
         workload,
         source: manifests,
         run,
+        cron,
         replicas,
         autoscale,
         mode,

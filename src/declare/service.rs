@@ -24,7 +24,7 @@ pub struct Watched {
 pub(super) fn service(section: &Section<'_>) -> Option<ServiceInfo> {
     let name = name_of(section, "name", "write for example name: payments-api");
     let team = name_of(section, "team", "write for example team: payments");
-    section.choice("type", &[("service", ()), ("job", ())], &["worker", "cron", "static"]);
+    section.choice("type", &[("service", ()), ("job", ()), ("cron", ())], &["worker", "static"]);
     let lifecycles = [Lifecycle::Experimental, Lifecycle::Production, Lifecycle::Deprecated];
     let lifecycle = section.choice("lifecycle", &lifecycles.map(|value| (value.name(), value)), &[]);
     let tiers = [Tier::Critical, Tier::Standard, Tier::BestEffort];

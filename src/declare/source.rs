@@ -24,7 +24,7 @@ pub(super) fn source(file: &Section<'_>, folder: &str) -> Option<Manifests> {
         );
     }
     if let Some(job) = file.section("service").entry("type").filter(|_| super::job::is_job(file)) {
-        let what = "`service.type: job` beside `source`";
+        let what = format!("`service.type: {}` beside `source`", super::job::kind(file));
         section.add(
             Diagnostic::error(Code::Conflict, job.at, what)
                 .why("what runs is then what the manifests say, and rollouts act on a workload that stays")

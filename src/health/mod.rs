@@ -4,6 +4,7 @@
 //! Rules: the union of kstatus, gitops-engine, `PipeCD` and kubedog. What a controller says counts only if it has seen the newest
 //! generation (`observedGeneration`); an object on its way out is on its way.
 
+mod cron_job;
 mod deployment;
 mod namespace;
 mod other;
@@ -61,6 +62,7 @@ pub fn of(kind: &str, object: &Value, now: Timestamp) -> Assessment {
         "ReplicaSet" => replica_set::assess(object),
         "StatefulSet" => sets::stateful_set(object),
         "DaemonSet" => sets::daemon_set(object),
+        "CronJob" => cron_job::assess(object),
         "Pod" => pod::assess(object, now),
         "Service" => service::assess(object, now),
         "ConfigMap" | "Secret" => Assessment::healthy("exists"),

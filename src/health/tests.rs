@@ -106,6 +106,24 @@ fn daemon_sets() {
 }
 
 #[test]
+fn cron_jobs_by_their_last_run() {
+    let cron =
+        |spec: &str, status: &str| format!("{{metadata: {{}}, spec: {{{spec}}}, status: {{{status}}}}}");
+    let (due, before) = ("'2026-01-02T00:00:00Z'", "'2026-01-01T00:00:00Z'");
+    let ran = |well: &str| cron("", &format!("lastScheduleTime: {due}, lastSuccessfulTime: {well}"));
+    check(
+        "CronJob",
+        &[
+            (&cron("suspend: true", ""), Suspended, "is suspended"),
+            (&cron("", ""), Healthy, "no run was due yet"),
+            (&cron("", &format!("active: [{{}}], lastScheduleTime: {due}")), Healthy, "1 under way"),
+            (&ran(due), Healthy, "the run of 2026-01-02T00:00:00Z succeeded"),
+            (&ran(before), Degraded, "the run of 2026-01-02T00:00:00Z did not succeed"),
+        ],
+    );
+}
+
+#[test]
 fn deployments_by_the_word_of_their_controller() {
     let all =
         "observedGeneration: 1, replicas: 1, updatedReplicas: 1, availableReplicas: 1, readyReplicas: 1";

@@ -12,6 +12,7 @@ use super::desired::Mode;
 use super::image::Digest;
 use super::name::{EnvironmentName, ServiceName, TeamName};
 use super::policy::{CheckKind, Policy};
+use super::schedule::Schedule;
 use super::workload::WorkloadKind;
 
 /// The port that pods serve on where the file names none.
@@ -36,6 +37,8 @@ pub struct Declaration {
     pub source: Option<Manifests>,
     /// The service is a job: how long a run may take, and how often it is tried. `None`: it serves. Belongs to no version.
     pub run: Option<RunLimits>,
+    /// The service is a cron: when its job runs again. Belongs to no version.
+    pub cron: Option<Cron>,
     /// The pods wanted, 0 to 10,000, of a job 0; with an autoscaler those that it begins with. Belongs to no version. With `source` its
     /// target says how many.
     pub replicas: u32,
@@ -83,6 +86,40 @@ pub struct ManifestFile {
     pub path: String,
     /// Its content.
     pub bytes: Arc<[u8]>,
+}
+
+/// When a job runs by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cron {
+    /// The times, on the clock of the zone.
+    pub schedule: Schedule,
+    /// The zone, by its IANA name; `None`: that of the cluster's controllers.
+    pub timezone: Option<String>,
+    /// What becomes of a run whose time comes while the one before still runs.
+    pub concurrency: Concurrency,
+}
+
+/// What becomes of a run whose time comes while the one before still runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Concurrency {
+    /// It is left out.
+    #[default]
+    Forbid,
+    /// Both run.
+    Allow,
+    /// The one before is ended.
+    Replace,
+}
+
+impl Concurrency {
+    /// Returns the name as Kubernetes writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forbid => "Forbid",
+            Self::Allow => "Allow",
+            Self::Replace => "Replace",
+        }
+    }
 }
 
 /// How a job runs.

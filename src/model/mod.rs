@@ -21,6 +21,7 @@ pub mod pull;
 pub mod record;
 pub mod rollout;
 pub mod samples;
+pub mod schedule;
 pub mod stage;
 pub mod standing;
 pub mod suspension;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use super::objects::CRON_JOB;
 use crate::model::change::CommitId;
 use crate::model::desired::Identity;
 use crate::model::image::Image;
@@ -22,6 +23,9 @@ const VOLATILE: [&str; 6] = [
     ANNOTATION_HASH,
     ANNOTATION_EPOCH,
 ];
+
+/// Where the pods of a CronJob stand.
+const AGAIN: &str = "/spec/jobTemplate/spec/template";
 
 /// The longest suffix that [`canary_of`] adds to a name, in characters.
 pub const CANARY_SUFFIX: &str = "-canary";
@@ -128,12 +132,14 @@ pub fn pin(objects: &[Manifest], image: &Image) -> Vec<Manifest> {
 }
 
 fn pin_one(manifest: &Manifest, reference: &str) -> Manifest {
-    if !matches!(manifest.role, Role::Workload | Role::Job) {
+    let again = manifest.key.kind == CRON_JOB;
+    if !again && !matches!(manifest.role, Role::Workload | Role::Job) {
         return manifest.clone();
     }
+    let pods = if again { AGAIN } else { "/spec/template" };
     let mut body = manifest.body.clone();
-    for list in ["/spec/template/spec/containers", "/spec/template/spec/initContainers"] {
-        let containers = body.pointer_mut(list).and_then(Value::as_array_mut);
+    for list in ["containers", "initContainers"] {
+        let containers = body.pointer_mut(&format!("{pods}/spec/{list}")).and_then(Value::as_array_mut);
         for container in containers.into_iter().flatten() {
             if let Some(image) = container.get_mut("image")
                 && image.as_str() == Some(IMAGE_PLACEHOLDER)
@@ -146,6 +152,18 @@ fn pin_one(manifest: &Manifest, reference: &str) -> Manifest {
         label_template(&mut body);
     }
     rehashed(manifest, body)
+}
+
+/// Returns a CronJob with the pods of another one: what a run is belongs to a version, when it comes does not. Anything else is as it is.
+pub fn with_runs_of(newer: &Manifest, kept: &Manifest) -> Manifest {
+    if newer.key.kind != CRON_JOB {
+        return newer.clone();
+    }
+    let mut body = newer.body.clone();
+    if let (Some(new), Some(kept)) = (body.pointer_mut(AGAIN), kept.body.pointer(AGAIN)) {
+        new.clone_from(kept);
+    }
+    rehashed(newer, body)
 }
 
 /// Writes the hash of a pod template, as it is without it, into its labels.

@@ -68,7 +68,7 @@ pub(super) fn identity(declaration: &Declaration, watched_tree: &str) -> Identit
     workload(&mut hash, &declaration.workload);
     image(&mut hash, &declaration.image, watched_tree);
     if declaration.run.is_some() {
-        hash.text("job");
+        hash.text(if declaration.cron.is_some() { "cron" } else { "job" });
     }
     Identity(format!("{FORMAT}-{}", hash.finish(40)))
 }

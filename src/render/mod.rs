@@ -26,8 +26,9 @@ mod tracks;
 
 pub use autoscaler::{autoscaler_key, autoscaler_of};
 pub(crate) use body::rehashed;
-pub use body::{CANARY_SUFFIX, Stamp, canary_of, content_hash, pin, renamed, stamp};
+pub use body::{CANARY_SUFFIX, Stamp, canary_of, content_hash, pin, renamed, stamp, with_runs_of};
 pub use job::GateJob;
+pub(crate) use objects::CRON_JOB;
 pub use tracks::{subsets_key, subsets_of, track_of};
 
 /// The version of the renderer: counted up whenever the same declaration renders to other bytes. Part of a version's `platform`.

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::body::content_hash;
 use super::{RenderContext, pod, values};
 use crate::declare::template;
-use crate::model::declaration::{Declaration, RunLimits};
+use crate::model::declaration::{Cron, Declaration, RunLimits};
 use crate::model::object::{Manifest, ObjectKey, Role};
 use crate::model::policy::{Amount, Strategy};
 use crate::model::{
@@ -17,6 +17,11 @@ use crate::model::{
 
 /// Old ReplicaSets that Kubernetes keeps: the way back is the revision Secrets, these are for the eye only.
 pub(super) const REVISION_HISTORY: u32 = 2;
+
+/// What runs a job again at its times.
+pub(crate) const CRON_JOB: &str = "CronJob";
+/// Runs of a cron that are left for who looks after them, of those that ended well and of those that did not.
+const LEFT_RUNS: u32 = 3;
 
 /// Files of the declaration, as they lie in one ConfigMap.
 pub(super) struct Files {
@@ -38,7 +43,10 @@ pub(super) fn objects(declaration: &Declaration, context: &RenderContext<'_>) ->
         objects.push(manifest(Role::Config, context, body));
     }
     if let Some(limits) = declaration.run {
-        objects.push(job(declaration, context, files.as_ref(), limits));
+        let job = job(declaration, context, files.as_ref(), limits);
+        let again = declaration.cron.as_ref().map(|cron| again(declaration, context, cron, &job));
+        objects.push(job);
+        objects.extend(again);
         return objects;
     }
     objects.push(deployment(declaration, context, files.as_ref()));
@@ -185,6 +193,34 @@ fn job(
     });
     put(&mut body, "spec", super::job::spec(limits.retries, limits.timeout, &template));
     manifest(Role::Job, context, body)
+}
+
+/// The CronJob that runs the job of a stable version again at its times. It is no part of what the version is proven by.
+fn again(declaration: &Declaration, context: &RenderContext<'_>, cron: &Cron, job: &Manifest) -> Manifest {
+    let mut body = head(declaration, context, "batch/v1", CRON_JOB, declaration.service.name.as_str());
+    let mut run = job.body.get("spec").cloned().unwrap_or_default();
+    let mut labels = pod_labels(declaration, context);
+    labels.remove(LABEL_RELEASE);
+    // Jobs that a rollout makes are ours; those that the cluster makes at their times are not.
+    labels.remove(LABEL_MANAGED_BY);
+    if let Some(run) = run.as_object_mut() {
+        // How many of them are left is what the CronJob says.
+        run.remove("ttlSecondsAfterFinished");
+        run.remove("suspend");
+    }
+    let mut spec = json!({
+        "schedule": cron.schedule.to_string(),
+        "suspend": false,
+        "concurrencyPolicy": cron.concurrency.name(),
+        "successfulJobsHistoryLimit": LEFT_RUNS,
+        "failedJobsHistoryLimit": LEFT_RUNS,
+        "jobTemplate": {"metadata": {"labels": labels}, "spec": run},
+    });
+    if let (Some(zone), Some(spec)) = (&cron.timezone, spec.as_object_mut()) {
+        put(spec, "timeZone", json!(zone));
+    }
+    put(&mut body, "spec", spec);
+    manifest(Role::Shared, context, body)
 }
 
 /// How Kubernetes replaces pods.

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::declare;
 use crate::model::IMAGE_PLACEHOLDER;
-use crate::model::image::Wanted;
+use crate::model::image::{Image, Wanted};
 use crate::model::object::Role;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -98,6 +98,43 @@ deploy:
 }
 
 /// Same declaration and content at another commit, another version or not.
+const CRON: &str = "service: {name: hello, team: web, type: cron}\nworkload: {schedule: \"15 2 * * *\", timezone: Europe/Berlin, timeout: 45m}\n";
+
+#[test]
+fn a_cron_renders_to_a_job_and_a_cron_job_of_the_same_pods() {
+    let desired = rendered(CRON);
+    let bodies: Vec<&serde_json::Value> = desired.objects.iter().map(|manifest| &manifest.body).collect();
+    insta::assert_json_snapshot!(bodies);
+    let (job, cron) = (&desired.objects[0], &desired.objects[1]);
+    assert_eq!((job.role, cron.role), (Role::Job, Role::Shared));
+    let run = &cron.body["spec"]["jobTemplate"]["spec"];
+    assert_eq!(run["template"], job.body["spec"]["template"]);
+    let digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+    let image = Image { repository: "r.example.com/web".into(), tag: None, digest };
+    let pinned = pin(&desired.objects, &image);
+    let of = |manifest: &Manifest, pods: &str| {
+        manifest.body.pointer(&format!("{pods}/spec/containers/0/image")).cloned()
+    };
+    let again = of(&pinned[1], "/spec/jobTemplate/spec/template");
+    assert_eq!((again.clone(), again), (of(&pinned[0], "/spec/template"), Some(json!(image.reference()))));
+    let later = rendered(&CRON.replace("15 2", "30 4"));
+    let direct = with_runs_of(&later.objects[1], &pinned[1]).body;
+    assert_eq!(
+        (&direct["spec"]["schedule"], &direct["spec"]["jobTemplate"]),
+        (&json!("30 4 * * *"), &pinned[1].body["spec"]["jobTemplate"])
+    );
+    let identity = |text: &str| identity_of(text, COMMIT, "tree");
+    let job = "service: {name: hello, team: web, type: job}\n";
+    for (other, same) in [
+        (CRON.replace("15 2", "30 4"), true),
+        (CRON.replace("timeout: 45m", "timeout: 5m, concurrency: allow"), true),
+        (CRON.replace("timeout: 45m", "command: [x]"), false),
+        (job.to_owned(), false),
+    ] {
+        assert_eq!(identity(&other) == identity(CRON), same, "{other}");
+    }
+}
+
 #[test]
 fn identity_follows_what_ends_in_a_pod_and_nothing_else() {
     let base = format!("{HEAD}workload: {{port: 80, env: {{A: a}}, files: {{/a: x}}}}\n");

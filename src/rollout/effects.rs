@@ -115,7 +115,7 @@ fn applies(record: &Record, input: &Inputs<'_>, bodies: &[Body], writes: &mut Ve
         match input.observed.object(key) {
             Known::Unknown => {}
             Known::Absent => {
-                let manifest = Box::new(render::stamp(&nodes::nowhere(&body.manifest), &stamp));
+                let manifest = Box::new(render::stamp(&idle(&body.manifest), &stamp));
                 writes.push(Write::Apply { manifest, fence: None });
             }
             Known::Present(live) => {
@@ -126,6 +126,16 @@ fn applies(record: &Record, input: &Inputs<'_>, bodies: &[Body], writes: &mut Ve
             }
         }
     }
+}
+
+/// Makes what an object is created as. A creation cannot be fenced, so it starts nothing by itself, and a fenced write lets it.
+fn idle(manifest: &Manifest) -> Manifest {
+    let mut created = nodes::nowhere(manifest);
+    let spec = created.body.get_mut("spec").and_then(Value::as_object_mut);
+    if let Some(spec) = spec.filter(|_| manifest.key.kind == render::CRON_JOB) {
+        spec.insert("suspend".to_owned(), Value::Bool(true));
+    }
+    created
 }
 
 fn must_apply(record: &Record, input: &Inputs<'_>, body: &Body, live: &Live) -> bool {

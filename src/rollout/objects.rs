@@ -90,6 +90,12 @@ fn running(record: &Record, rollout: &Rollout, input: &Inputs<'_>) -> Vec<Body> 
         // The Job itself is added where it may run.
         let reads = rollout.phase != Phase::Preparing || !rollout.stage.jobs.is_empty();
         bodies.extend(configs.filter(|_| reads));
+        if rollout.proven {
+            // What runs it again takes it over before it is stable.
+            bodies.retain(|body| body.manifest.role != Role::Shared);
+            let shared = candidate.objects.iter().filter(|manifest| manifest.role == Role::Shared);
+            bodies.extend(shared.map(of_candidate));
+        }
         return bodies;
     }
     match rollout.phase {
@@ -181,7 +187,9 @@ fn resting(record: &Record, stable: &Stable, input: &Inputs<'_>) -> Vec<Body> {
             (Role::Workload, Some((newer, desired))) => {
                 bodies.push(at(with_template(newer, manifest), body, desired));
             }
-            (Role::Shared, Some((newer, desired))) => bodies.push(at(newer.clone(), body, desired)),
+            (Role::Shared, Some((newer, desired))) => {
+                bodies.push(at(render::with_runs_of(newer, manifest), body, desired));
+            }
             // A resolved commit dropped it.
             (Role::Shared, None) if direct.is_some() => {}
             // A direct change that only an earlier process knew: what stands is newer than what is kept, and is left

@@ -1,4 +1,5 @@
-//! A service that is a job: its version runs once, and is stable when that run completed. Nothing stands beside it and nothing can be
+//! A service that is a job: its version runs once, and is stable when that run completed. A cron is one whose CronJob then runs it again at
+//! its times, and so always has the last version whose run succeeded. Nothing stands beside it and nothing can be
 //! restored, so a version whose run failed ends where it is, and the stable one stays the last whose run succeeded.
 
 use super::gates::job::{self, Seen};
@@ -41,8 +42,7 @@ impl Machine<'_> {
             return;
         }
         if passed {
-            self.promote();
-            return;
+            return self.take_up(rollout);
         }
         // Whoever promoted it fully cannot have it pass without its run.
         let since = self.record.rollout.as_ref().and_then(|rollout| rollout.stage.unknown_since);
@@ -53,6 +53,32 @@ impl Machine<'_> {
             }
             _ => self.wake_at(later(self.input.now, STORE_EVERY)),
         }
+    }
+
+    /// The run completed: the version is stable, once what runs it again at its times has it.
+    fn take_up(&mut self, rollout: &Rollout) {
+        if self.is_taken_up(rollout) {
+            return self.promote();
+        }
+        let now = self.input.now;
+        let since = if rollout.proven { rollout.step_since } else { now };
+        if let Some(rollout) = self.record.rollout.as_mut() {
+            (rollout.proven, rollout.step_since) = (true, since);
+        }
+        if self.overdue(since, rollout.policy.progress_deadline) {
+            let why = self.input.observed.refusals.values().next().map_or("no answer", String::as_str);
+            let reason = format!("its run completed, and its CronJob could not be brought up to date: {why}");
+            self.park(Verdict::unknown(Gate::Cluster, reason));
+        }
+    }
+
+    fn is_taken_up(&self, rollout: &Rollout) -> bool {
+        let Some(kept) = objects::kept(self.input, rollout.number) else { return false };
+        let mut shared = kept.objects.iter().filter(|manifest| manifest.role == Role::Shared);
+        shared.all(|manifest| {
+            let live = self.input.observed.object(&manifest.key).present();
+            live.is_some_and(|live| crate::plan::differs(&manifest.body, &live.object).is_empty())
+        })
     }
 
     /// Returns why a version cannot take the place of stable: one serves and the other is a job.

@@ -14,7 +14,7 @@ pub(super) struct Service {
     pub(super) name: Label,
     /// The owning team.
     pub(super) team: Label,
-    /// Which generator; `service` and `job` are enforced.
+    /// Which generator; `service`, `job` and `cron` are enforced.
     #[schemars(rename = "type")]
     pub(super) kind: Option<ServiceType>,
     /// A label on the objects. Default production.

@@ -51,17 +51,25 @@ pub(super) struct Workload {
     /// How it is reached from outside.
     #[schemars(extend("x-unsupported" = true))]
     pub(super) ingress: Option<Loose>,
-    /// When a cron runs.
-    #[schemars(extend("x-unsupported" = true))]
+    /// cron, required: when it runs: minute, hour, day of the month, month, day of the week, or @hourly, @daily, @weekly, @monthly, @yearly.
     pub(super) schedule: Option<String>,
-    /// Of the schedule.
-    #[schemars(extend("x-unsupported" = true))]
+    /// cron: the zone of the schedule, by its IANA name. Default: that of the cluster's controllers, as a rule UTC.
     pub(super) timezone: Option<String>,
-    /// job: how long a run may take, all tries together. Default 1h.
+    /// cron: what becomes of a run whose time comes while the one before still runs. Default forbid: it is left out.
+    pub(super) concurrency: Option<Concurrency>,
+    /// job, cron: how long a run may take, all tries together. Default 1h.
     pub(super) timeout: Option<Duration>,
-    /// job: how often a failed pod is replaced by another. Default 0.
+    /// job, cron: how often a failed pod is replaced by another. Default 0.
     #[schemars(range(max = 10))]
     pub(super) retries: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+pub(super) enum Concurrency {
+    Forbid,
+    Allow,
+    Replace,
 }
 
 #[derive(JsonSchema)]

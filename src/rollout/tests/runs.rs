@@ -1,11 +1,136 @@
 //! Services that are jobs, on the toy cluster.
 
+use serde_json::{Value, json};
+
 use super::people::tell;
 use super::world::{Behaviour, Cut, JobEnd, World};
 use crate::model::command::Verb;
+use crate::model::desired::Desired;
+use crate::model::object::{Manifest, ObjectKey, Role};
 use crate::model::policy::Strategy;
 use crate::model::record::{Health, Record};
 use crate::model::rollout::{Hold, Outcome, Phase};
+use crate::render;
+
+/// Adds the CronJob of a cron to a job.
+pub fn again(desired: &mut Desired, schedule: &str) {
+    let job = desired.objects.iter().find(|manifest| manifest.role == Role::Job).unwrap();
+    let body = json!({
+        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": job.body["metadata"],
+        "spec": {"schedule": schedule, "suspend": false, "jobTemplate": {"spec": {"template": job.body["spec"]["template"]}}},
+    });
+    let key = ObjectKey { kind: "CronJob".to_owned(), ..job.key.clone() };
+    let hash = render::content_hash(&body);
+    desired.objects.push(Manifest { key, role: Role::Shared, hash, body });
+}
+
+/// A world where v1 of a cron ran to its end.
+fn timed() -> World {
+    let mut world = World::new();
+    world.cron = Some("15 2 * * *".to_owned());
+    world.merge("v1", Strategy::Job, Behaviour::Healthy);
+    rest(&mut world, 60);
+    world
+}
+
+/// The `spec` of the CronJob.
+fn times(world: &World) -> Option<&Value> {
+    let mut all = world.objects.iter();
+    all.find(|(key, _)| key.kind == "CronJob").map(|(_, object)| &object.body["spec"])
+}
+
+/// The version that the CronJob runs.
+fn runs_again(world: &World) -> Option<String> {
+    let container = &times(world)?["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
+    let image = container["image"].as_str()?;
+    let of =
+        |tag: &&str| image.ends_with(&super::world::digest(tag)) && container["env"][0]["value"] == **tag;
+    ["v1", "v2", "v3"].into_iter().find(of).map(str::to_owned)
+}
+
+#[test]
+fn a_cron_runs_the_last_version_whose_run_succeeded() {
+    let mut world = World::new();
+    world.cron = Some("15 2 * * *".to_owned());
+    world.merge("v1", Strategy::Job, Behaviour::Healthy);
+    assert!(world.until(20, runs) && times(&world).is_none(), "not before its run completed");
+    while times(&world).is_none() {
+        assert!(record(&world).rollout.is_some());
+        world.pass();
+        world.jobs();
+    }
+    assert_eq!(times(&world).unwrap()["suspend"], true, "a creation that comes too late runs nothing");
+    rest(&mut world, 20);
+    assert_eq!(
+        (times(&world).unwrap()["suspend"].clone(), runs_again(&world).as_deref()),
+        (json!(false), Some("v1"))
+    );
+    assert!(!world.kinds().contains(&"Applied"), "{:?}", world.kinds());
+    world.merge("v2", Strategy::Job, Behaviour::Healthy);
+    assert!(world.until(20, runs) && runs_again(&world).as_deref() == Some("v1"));
+    rest(&mut world, 60);
+    assert_eq!((runs_again(&world).as_deref(), made(&world)), (Some("v2"), 2));
+    world.ends.insert("run".into(), JobEnd::Code(3));
+    world.merge("v3", Strategy::Job, Behaviour::Healthy);
+    rest(&mut world, 60);
+    assert_eq!(outcomes(&world), [Outcome::Promoted, Outcome::Promoted, Outcome::RolledBack]);
+    assert_eq!(record(&world).held[&3].hold, Hold::Held);
+    world.restart();
+    (0..100).for_each(|_| world.tick());
+    assert_eq!(runs_again(&world).as_deref(), Some("v2"));
+    let mutations = world.mutations;
+    (0..100).for_each(|_| world.tick());
+    assert_eq!(world.mutations, mutations);
+}
+
+#[test]
+fn other_times_are_no_other_version() {
+    let mut world = timed();
+    world.cron = Some("@hourly".to_owned());
+    world.merge("v1", Strategy::Job, Behaviour::Healthy);
+    (0..10).for_each(|_| world.tick());
+    assert_eq!(times(&world).unwrap()["schedule"], "@hourly");
+    assert_eq!((made(&world), runs_again(&world).as_deref()), (1, Some("v1")));
+    assert_eq!(world.kinds().iter().filter(|kind| **kind == "Applied").count(), 1);
+}
+
+#[test]
+fn a_job_that_becomes_a_cron_is_another_version_and_back() {
+    let mut world = ran();
+    world.cron = Some("15 2 * * *".to_owned());
+    world.merge("v2", Strategy::Job, Behaviour::Healthy);
+    rest(&mut world, 60);
+    assert_eq!(runs_again(&world).as_deref(), Some("v2"));
+    world.cron = None;
+    world.merge("v3", Strategy::Job, Behaviour::Healthy);
+    rest(&mut world, 60);
+    assert_eq!((runs_again(&world), world.stable_tag().as_deref()), (None, Some("v3")));
+}
+
+#[test]
+fn a_cron_cut_at_every_write_ends_as_the_one_that_was_not() {
+    for end in [JobEnd::Code(0), JobEnd::Code(3)] {
+        let settled = timed();
+        let play = |cut: Option<(u64, Cut)>| {
+            let mut world = settled.clone();
+            world.cut = cut;
+            world.label = format!("{end:?} {cut:?}");
+            world.ends.insert("run".into(), end);
+            world.merge("v2", Strategy::Job, Behaviour::Healthy);
+            rest(&mut world, 200);
+            (0..20).for_each(|_| world.tick());
+            world
+        };
+        let whole = play(None);
+        for at in settled.mutations + 1..=whole.mutations {
+            for cut in [Cut::Before, Cut::ReplyLost, Cut::After] {
+                let found = play(Some((at, cut)));
+                assert_eq!(found.fingerprint(), whole.fingerprint(), "{}", found.label);
+                assert_eq!(runs_again(&found), runs_again(&whole), "{}", found.label);
+            }
+        }
+    }
+}
 
 /// A world where v1 ran to its end.
 fn ran() -> World {

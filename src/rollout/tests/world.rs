@@ -126,6 +126,8 @@ pub struct World {
     direct: Option<Desired>,
     waiting: Option<Desired>,
     pub(super) objects: BTreeMap<ObjectKey, Object>,
+    /// Jobs run again at these times.
+    pub cron: Option<String>,
     /// The workload is a DaemonSet on these nodes, of which those of `lost` do not answer.
     pub nodes: Vec<String>,
     pub lost: BTreeSet<String>,
@@ -354,6 +356,7 @@ impl World {
             direct: None,
             waiting: None,
             objects: BTreeMap::new(),
+            cron: None,
             nodes: Vec::new(),
             lost: BTreeSet::new(),
             empty: BTreeSet::new(),
@@ -375,6 +378,9 @@ impl World {
         let mut desired = desired(tag, strategy);
         if self.stateful {
             super::in_place::stateful(&mut desired);
+        }
+        if let Some(schedule) = &self.cron {
+            super::runs::again(&mut desired, schedule);
         }
         if !self.nodes.is_empty() {
             super::by_node::by_node(&mut desired);
@@ -751,7 +757,7 @@ impl World {
     }
 
     /// The Job controller: a pod in one round, its end in the next.
-    fn jobs(&mut self) {
+    pub fn jobs(&mut self) {
         let running = |object: &Object| {
             object.body["spec"]["suspend"] == json!(false) && object.body["status"]["conditions"].is_null()
         };

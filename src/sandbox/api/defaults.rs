@@ -12,6 +12,7 @@ pub(crate) fn fill(kind: &KindSpec, object: &mut Value) {
         ("autoscaling", _) => autoscaler(json::map_mut(object, &["spec"])),
         ("apps", "StatefulSet") => stateful_set(object),
         ("apps", "DaemonSet") => daemon_set(object),
+        ("batch", "CronJob") => cron_job(json::map_mut(object, &["spec"])),
         ("batch", "Job") => job(json::map_mut(object, &["spec"])),
         ("", "Pod") => pod(object),
         ("", "Service") => service(json::map_mut(object, &["spec"])),
@@ -102,6 +103,16 @@ fn job(spec: &mut Map<String, Value>) {
     let replaced = if spec.contains_key("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     json::default(spec, "podReplacementPolicy", replaced);
     template(spec);
+}
+
+fn cron_job(spec: &mut Map<String, Value>) {
+    json::default(spec, "concurrencyPolicy", "Allow");
+    json::default(spec, "suspend", false);
+    json::default(spec, "successfulJobsHistoryLimit", 3);
+    json::default(spec, "failedJobsHistoryLimit", 1);
+    let job = json::as_map(spec.entry("jobTemplate").or_insert(Value::Null));
+    json::default(job, "metadata", json!({}));
+    template(json::as_map(job.entry("spec").or_insert(Value::Null)));
 }
 
 fn template(spec: &mut Map<String, Value>) {

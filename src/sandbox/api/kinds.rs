@@ -144,6 +144,9 @@ impl KindSpec {
             ("batch", "Job") => json!({"metadata": {}, "status": {}, "spec": {
                 "template": {"metadata": {}, "spec": {"containers": null}},
             }}),
+            ("batch", "CronJob") => json!({"metadata": {}, "status": {}, "spec": {"jobTemplate": {
+                "metadata": {}, "spec": {"template": {"metadata": {}, "spec": {"containers": null}}},
+            }}}),
             ("", "Pod") => json!({"metadata": {}, "status": {}, "spec": {"containers": null}}),
             ("", "Service") => json!({"metadata": {}, "spec": {}, "status": {"loadBalancer": {}}}),
             ("", "Event") => json!({"metadata": {}, "involvedObject": {}, "source": {}}),
@@ -186,6 +189,7 @@ impl KindSpec {
                     | "DaemonSet"
                     | "Pod"
                     | "Job"
+                    | "CronJob"
                     | "CustomResourceDefinition"
             )
     }
@@ -229,6 +233,7 @@ const BUILT_IN: &[Row] = &[
     ("apps", "v1", "DaemonSet", "daemonsets", "ds", "ns", "apps.v1.DaemonSet"),
     ("apps", "v1", "ControllerRevision", "controllerrevisions", "", "n", "apps.v1.ControllerRevision"),
     ("batch", "v1", "Job", "jobs", "", "ns", "batch.v1.Job"),
+    ("batch", "v1", "CronJob", "cronjobs", "cj", "ns", "batch.v1.CronJob"),
     ("coordination.k8s.io", "v1", "Lease", "leases", "", "n", "coordination.v1.Lease"),
     ("events.k8s.io", "v1", "Event", "events", "ev", "n", "events.v1.Event"),
     (

@@ -35,6 +35,7 @@ mod table;
 mod tests;
 mod typed;
 mod validate;
+mod validate_cron;
 mod validate_sets;
 mod watch;
 mod write;

@@ -25,6 +25,7 @@ pub(crate) fn check(kind: &KindSpec, live: Option<&Value>, new: &Value) -> Resul
             super::validate_sets::check(kind, live, new, &mut errors);
         }
         ("batch", "Job") => job(live, new, &mut errors),
+        ("batch", "CronJob") => super::validate_cron::check(new, &mut errors),
         ("", "Pod") => {
             containers(json::at(new, &["spec"]), "spec", &mut errors);
             if let Some(live) = live {
@@ -217,7 +218,7 @@ fn job(live: Option<&Value>, new: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn containers(spec: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn containers(spec: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
     let Some(spec) = spec else { return };
     let list = json::list(spec, &["containers"]);
     if list.is_empty() {

@@ -28,6 +28,7 @@ pub(super) struct Hands {
     pods: Option<Arc<KindSpec>>,
     autoscalers: Option<Arc<KindSpec>>,
     jobs: Option<Arc<KindSpec>>,
+    cron_jobs: Option<Arc<KindSpec>>,
     time_scale: f64,
 }
 
@@ -45,6 +46,7 @@ impl Hands {
             revisions: kind("apps", "v1", "controllerrevisions"),
             pods: kind("", "v1", "pods"),
             jobs: kind("batch", "v1", "jobs"),
+            cron_jobs: kind("batch", "v1", "cronjobs"),
             autoscalers,
             core,
             time_scale,
@@ -168,6 +170,27 @@ impl Hands {
 
     pub(super) fn update_job_status(&self, job: Value) -> Result<Arc<Value>, ApiError> {
         self.update(self.jobs.as_ref(), job, "status")
+    }
+
+    pub(super) fn create_job(&self, namespace: &str, body: Value) -> Result<Arc<Value>, ApiError> {
+        self.write(self.jobs.as_ref(), Verb::Create, namespace, "", "", body)
+    }
+
+    pub(super) fn delete_job(&self, job: &Value) -> Result<Arc<Value>, ApiError> {
+        let kind = self.jobs.clone();
+        kind.map_or_else(|| Err(ApiError::no_such_path()), |kind| self.delete(&kind, job))
+    }
+
+    pub(super) fn cron_job(&self, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.get(self.cron_jobs.as_ref(), namespace, name)
+    }
+
+    pub(super) fn all_cron_jobs(&self) -> Vec<Arc<Value>> {
+        self.list(self.cron_jobs.as_ref(), "")
+    }
+
+    pub(super) fn update_cron_job_status(&self, cron: Value) -> Result<Arc<Value>, ApiError> {
+        self.update(self.cron_jobs.as_ref(), cron, "status")
     }
 
     pub(super) fn all_deployments(&self) -> Vec<Arc<Value>> {
@@ -305,7 +328,7 @@ pub(super) fn controls(owner: &Value, object: &Value) -> bool {
 /// The reference by which `owner` controls what it makes.
 pub(super) fn controller_reference(owner: &Value, kind: &str) -> Value {
     json!({
-        "apiVersion": if kind == "Job" { "batch/v1" } else { "apps/v1" }, "kind": kind,
+        "apiVersion": if matches!(kind, "Job" | "CronJob") { "batch/v1" } else { "apps/v1" }, "kind": kind,
         "name": json::text(owner, &["metadata", "name"]), "uid": json::text(owner, &["metadata", "uid"]),
         "controller": true, "blockOwnerDeletion": true,
     })

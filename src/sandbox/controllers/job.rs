@@ -50,7 +50,7 @@ pub(super) fn sync(hands: &Hands, namespace: &str, name: &str) -> Outcome {
     }
 }
 
-fn has_ended(job: &Value) -> bool {
+pub(super) fn has_ended(job: &Value) -> bool {
     let ended = |one: &Value| {
         matches!(json::text(one, &["type"]), "Complete" | "Failed") && json::text(one, &["status"]) == "True"
     };

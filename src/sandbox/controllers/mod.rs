@@ -1,4 +1,4 @@
-//! What a controller manager does to Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, autoscalers and what is left behind by a deleted owner.
+//! What a controller manager does to Deployments, ReplicaSets, StatefulSets, DaemonSets, Jobs, CronJobs, autoscalers and what is left behind by a deleted owner.
 //!
 //! What it does: follows the store's changes and brings pods, replica sets and statuses to where the genuine controllers
 //! would bring them, by the same arithmetic. Not used beside a genuine server, which has its own.
@@ -8,6 +8,9 @@
 
 mod autoscaler;
 mod conditions;
+mod cron_job;
+#[cfg(test)]
+mod cron_tests;
 mod daemon_set;
 mod deployment;
 mod garbage;
@@ -54,6 +57,7 @@ enum Key {
     StatefulSet(String, String),
     DaemonSet(String, String),
     Job(String, String),
+    CronJob(String, String),
 }
 
 /// What came of one look.
@@ -153,6 +157,7 @@ impl Manager {
             }
             Key::StatefulSet(namespace, name) => stateful_set::sync(&self.hands, namespace, name),
             Key::DaemonSet(namespace, name) => daemon_set::sync(&self.hands, namespace, name),
+            Key::CronJob(namespace, name) => cron_job::sync(&self.hands, namespace, name),
             Key::Job(namespace, name) => job::sync(&self.hands, namespace, name),
         };
         match outcome {
@@ -199,7 +204,11 @@ impl Manager {
                 self.due.insert(replica_set_key(&change.new));
                 self.mark_owner(&change.new);
             }
-            ("batch", "jobs") => self.due.extend([job_key(&change.new)]),
+            ("batch", "cronjobs") => self.due.extend([cron_job_key(&change.new)]),
+            ("batch", "jobs") => {
+                self.due.insert(job_key(&change.new));
+                self.mark_owner(&change.new);
+            }
             ("", "pods") => {
                 for pod in change.old.iter().chain([&change.new]) {
                     self.mark_owner(pod);
@@ -235,6 +244,9 @@ impl Manager {
             "StatefulSet" => {
                 self.due.insert(Key::StatefulSet(namespace.to_owned(), name));
             }
+            "CronJob" => {
+                self.due.insert(Key::CronJob(namespace.to_owned(), name));
+            }
             "DaemonSet" => {
                 self.due.insert(Key::DaemonSet(namespace.to_owned(), name));
             }
@@ -261,6 +273,7 @@ impl Manager {
         self.due.extend(self.hands.autoscalers("").iter().map(|one| autoscaler_key(one)));
         self.due.extend(self.hands.all_stateful_sets().iter().map(|one| stateful_set_key(one)));
         self.due.extend(self.hands.all_daemon_sets().iter().map(|one| daemon_set_key(one)));
+        self.due.extend(self.hands.all_cron_jobs().iter().map(|one| cron_job_key(one)));
         self.due.extend(self.hands.all_jobs().iter().map(|one| job_key(one)));
     }
 }
@@ -283,6 +296,11 @@ fn stateful_set_key(object: &Value) -> Key {
 fn daemon_set_key(object: &Value) -> Key {
     let (namespace, name) = key_parts(object);
     Key::DaemonSet(namespace, name)
+}
+
+fn cron_job_key(object: &Value) -> Key {
+    let (namespace, name) = key_parts(object);
+    Key::CronJob(namespace, name)
 }
 
 fn job_key(object: &Value) -> Key {

@@ -10,12 +10,13 @@ use kube::runtime::watcher::{self, Event};
 use tokio::task::JoinSet;
 
 /// What the daemon makes, and what the controllers make of it.
-const KINDS: [(&str, &str, &str); 9] = [
+const KINDS: [(&str, &str, &str); 10] = [
     ("apps", "v1", "Deployment"),
     ("apps", "v1", "ReplicaSet"),
     ("apps", "v1", "StatefulSet"),
     ("apps", "v1", "DaemonSet"),
     ("batch", "v1", "Job"),
+    ("batch", "v1", "CronJob"),
     ("", "v1", "Service"),
     ("", "v1", "Secret"),
     ("", "v1", "ConfigMap"),
@@ -82,6 +83,12 @@ fn facts(kind: &str, object: &DynamicObject) -> String {
     let rollout = at(annotations, "idp.dev/rollout").or(at(labels, "idp.dev/rollout"));
     if kind == "Job" {
         return job_facts(object).to_owned();
+    }
+    if kind == "CronJob" {
+        let container = object.data.pointer("/spec/jobTemplate/spec/template/spec/containers/0/image");
+        let image =
+            container.and_then(|image| image.as_str()).is_some_and(|image| image.contains("@sha256:"));
+        return format!("pinned {image}, suspended {:?}", object.data.pointer("/spec/suspend"));
     }
     if kind == "DaemonSet" {
         let replaced = object.data.pointer("/spec/updateStrategy/type");

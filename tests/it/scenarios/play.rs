@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use super::Traces;
 use super::cluster::Cluster;
-use super::table::{JOB, SCENARIOS, Scenario};
+use super::table::{CRON, SCENARIOS, Scenario};
 use crate::genuine::SOON;
 use crate::genuine::census::Census;
 use crate::genuine::release::Release;
@@ -115,7 +115,10 @@ impl Stage {
             format!("workload: {{replicas: {}}}", self.scenario.replicas())
         };
         let manifests = manifests.map(|text| text.replace("SERVICE", service));
-        let job = format!("service: {{name: {service}, team: stage, {JOB}}}\nworkload: {{timeout: 1m}}\n");
+        let times = if strategy == CRON { ", schedule: \"0 0 29 2 *\", timezone: Etc/UTC" } else { "" };
+        let job = format!(
+            "service: {{name: {service}, team: stage, {strategy}}}\nworkload: {{timeout: 1m{times}}}\n"
+        );
         let serves = format!(
             "service: {{name: {service}, team: stage}}\n\
              {what}\n\
@@ -124,7 +127,7 @@ impl Stage {
                rollback: {{on_restarts: \">0\", window: 1s}}\n",
             strategy.replace(", canary:", "\n  canary:"),
         );
-        let declaration = if strategy == JOB { job } else { serves };
+        let declaration = if self.scenario.is_job() { job } else { serves };
         for change in changes {
             let mut files = vec![(".idp/deploy.yaml", declaration.as_str()), ("app.txt", change.content)];
             files.extend(manifests.iter().map(|text| ("k8s/all.yaml", text.as_str())));
@@ -164,7 +167,7 @@ impl Stage {
             let healthy = record.stable.is_none()
                 || (record.health == Health::Healthy && !record.incident)
                 // What a run that failed did cannot be mended by what was before.
-                || self.scenario.strategy == JOB && record.health == Health::Degraded;
+                || self.scenario.is_job() && record.health == Health::Degraded;
             !candidate && !there.is_empty() && healthy
         };
         let record = self.release.until("rest", settled).await?;

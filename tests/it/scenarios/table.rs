@@ -34,6 +34,11 @@ impl Scenario {
         self.service.starts_with("autoscaled")
     }
 
+    /// Tells whether its versions run to their end.
+    pub fn is_job(&self) -> bool {
+        matches!(self.strategy, JOB | CRON)
+    }
+
     /// Returns how its rollouts end, in order.
     pub fn outcomes(&self) -> Vec<Outcome> {
         self.changes.iter().filter_map(|change| change.outcome).collect()
@@ -49,6 +54,8 @@ const GATED: &str = "strategy: canary\n  gates: [{name: check, type: job, when: 
 
 /// A service that is a job.
 pub const JOB: &str = "type: job";
+/// One that runs again at times that do not come while a test lasts.
+pub const CRON: &str = "type: cron";
 
 const fn change(content: &'static str, behaviour: &'static str, outcome: Outcome) -> Change {
     Change { content, behaviour, outcome: Some(outcome) }
@@ -268,6 +275,28 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         service: "lost-job",
         strategy: JOB,
+        manifests: None,
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.exit-3", Outcome::RolledBack)],
+    },
+    Scenario {
+        service: "good-cron",
+        strategy: CRON,
+        manifests: None,
+        changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2", Outcome::Promoted)],
+    },
+    Scenario {
+        service: "bad-cron",
+        strategy: CRON,
+        manifests: None,
+        changes: &[
+            change("one", "v1", Outcome::Promoted),
+            change("two", "v2.exit-3", Outcome::RolledBack),
+            change("three", "v3", Outcome::Promoted),
+        ],
+    },
+    Scenario {
+        service: "left-cron",
+        strategy: CRON,
         manifests: None,
         changes: &[change("one", "v1", Outcome::Promoted), change("two", "v2.exit-3", Outcome::RolledBack)],
     },
