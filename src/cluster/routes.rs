@@ -2,9 +2,11 @@
 //! mention, and a release sees those that mention its Service.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::opened::Opened;
 use super::shard::ObjectRow;
 use super::table::{News, State, Table};
 use super::watched::Watched;
@@ -130,7 +132,13 @@ impl RouteBook {
     }
 
     /// Returns what a release sees: the routes that mention its Service, and the wanted ones; and which of these only a read can tell.
-    pub fn observed(&self, namespace: &str, service: &str, wanted: &[ObjectKey]) -> (Routes, Vec<ObjectKey>) {
+    pub fn observed(
+        &self,
+        namespace: &str,
+        service: &str,
+        wanted: &[ObjectKey],
+        parsed: &Opened<Arc<Value>>,
+    ) -> (Routes, Vec<ObjectKey>) {
         let served: BTreeSet<(String, String)> = self
             .served
             .iter()
@@ -140,7 +148,7 @@ impl RouteBook {
         let table = self.tables.get(namespace);
         for (key, row) in table.into_iter().flat_map(Table::present) {
             if (row.names.contains(service) || wanted.contains(key))
-                && let Some(live) = row.object.live()
+                && let Some(live) = row.object.live(parsed)
             {
                 objects.insert(key.clone(), Known::Present(live));
             }
@@ -224,13 +232,19 @@ mod tests {
         let mut book = RouteBook::default();
         book.serve(Watched::HttpRoute, Some("gateway.networking.k8s.io/v1"));
         assert!(hear(&mut book, "5", "web-canary").contains("web"));
-        let (routes, missing) = book.observed("shop", "web", &[key("none")]);
+        let (routes, missing) = book.observed("shop", "web", &[key("none")], &Opened::default());
         assert!(missing.is_empty() && routes.serves("gateway.networking.k8s.io", "HTTPRoute"));
         assert!(routes.object(&key("edge")).present().is_some());
         assert_eq!(routes.object(&key("none")), &Known::Absent);
-        assert!(book.observed("shop", "api", &[]).0.objects.is_empty());
-        assert!(book.observed("other", "web", &[]).0.objects.is_empty());
-        assert!(book.observed("shop", "api", &[key("edge")]).0.object(&key("edge")).present().is_some());
+        assert!(book.observed("shop", "api", &[], &Opened::default()).0.objects.is_empty());
+        assert!(book.observed("other", "web", &[], &Opened::default()).0.objects.is_empty());
+        assert!(
+            book.observed("shop", "api", &[key("edge")], &Opened::default())
+                .0
+                .object(&key("edge"))
+                .present()
+                .is_some()
+        );
     }
 
     #[tokio::test]
@@ -248,7 +262,7 @@ mod tests {
         let mut book = RouteBook::default();
         hear(&mut book, "5", "web");
         book.doubt(&key("edge"));
-        let (routes, missing) = book.observed("shop", "web", &[key("edge")]);
+        let (routes, missing) = book.observed("shop", "web", &[key("edge")], &Opened::default());
         assert_eq!((routes.object(&key("edge")), missing), (&Known::Unknown, vec![key("edge")]));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::opened::Opened;
@@ -59,18 +60,21 @@ impl ObjectRow {
             resource_version: live.resource_version.clone(),
             managed: live.managed,
             scaled: live.scaled,
-            text: live.object.to_string().into_boxed_str(),
+            // An object has no key that JSON could not say.
+            text: serde_json::to_string(&live.object).unwrap_or_default().into_boxed_str(),
             outside: outside.then_some(now),
         }
     }
 
-    pub fn live(&self) -> Option<Live> {
+    /// Returns the object, parsed unless this version of it was lately.
+    pub fn live(&self, parsed: &Opened<Arc<Value>>) -> Option<Live> {
+        let parse = || serde_json::from_str(&self.text).map(Arc::new);
         Some(Live {
             uid: self.uid.clone(),
             resource_version: self.resource_version.clone(),
             managed: self.managed,
             scaled: self.scaled,
-            object: Arc::new(serde_json::from_str(&self.text).ok()?),
+            object: parsed.get(&self.uid, &self.resource_version, parse).ok()?,
         })
     }
 
@@ -119,18 +123,18 @@ impl Shard {
     }
 
     pub fn observed(
-        &mut self,
+        &self,
         namespace: &str,
         known: Known<()>,
         wanted: &[ObjectKey],
         opened: &Opened<RevisionBody>,
+        parsed: &Opened<Arc<Value>>,
     ) -> (Observed, Vec<ObjectKey>) {
-        self.objects.tidy(|key| wanted.contains(key));
         let now = Instant::now();
         let mut missing = Vec::new();
         let mut objects: BTreeMap<ObjectKey, Known<Live>> = BTreeMap::new();
         for (key, row) in self.objects.present().filter(|(key, _)| key.namespace == namespace) {
-            if let Some(live) = row.live().filter(|_| row.is_fresh(now)) {
+            if let Some(live) = row.live(parsed).filter(|_| row.is_fresh(now)) {
                 objects.insert(key.clone(), Known::Present(live));
             }
         }
@@ -141,7 +145,7 @@ impl Shard {
             let state = match self.objects.get(key) {
                 Some(State::Absent) => Known::Absent,
                 Some(State::Present(row)) if row.is_fresh(now) => {
-                    row.live().map_or(Known::Unknown, Known::Present)
+                    row.live(parsed).map_or(Known::Unknown, Known::Present)
                 }
                 _ => Known::Unknown,
             };

@@ -1,11 +1,12 @@
 //! What was last heard of the cluster, by release: compact, in memory, fed by watches and by the answers to our own writes.
 //!
 //! Objects are kept as JSON text without `managedFields` and parsed when a pass asks (an object as values takes eight times its
-//! text), pods and ReplicaSets as what gates need of them, revisions compressed.
+//! text; the few that were asked for lately are kept parsed), pods and ReplicaSets as what gates need of them, revisions compressed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -36,6 +37,7 @@ pub struct View {
     /// Whether each namespace is being deleted.
     namespaces: Mutex<Table<String, bool>>,
     opened: Opened<RevisionBody>,
+    parsed: Opened<Arc<Value>>,
     watches: Watches,
     wake: Wake,
 }
@@ -54,6 +56,7 @@ impl View {
             routes: Mutex::default(),
             namespaces: Mutex::default(),
             opened: Opened::default(),
+            parsed: Opened::default(),
             watches: Watches::new(),
             wake,
         }
@@ -221,14 +224,21 @@ impl View {
         let shard = self.shard(release);
         let mut shard = lock(&shard);
         shard.namespace = Some(namespace.to_string());
-        let (mut observed, mut missing) = shard.observed(namespace.as_str(), known, wanted, &self.opened);
-        let (routes, unread) = self.routes().observed(namespace.as_str(), release.service.as_str(), wanted);
+        let (mut observed, mut missing) =
+            shard.observed(namespace.as_str(), known, wanted, &self.opened, &self.parsed);
+        let (routes, unread) =
+            self.routes().observed(namespace.as_str(), release.service.as_str(), wanted, &self.parsed);
         // Those of ours are in the inventory as well.
         let own = routes.objects.iter().filter(|(key, _)| is_autoscaler(key) && wanted.contains(key));
         observed.objects.extend(own.map(|(key, known)| (key.clone(), known.clone())));
         observed.routes = routes;
         missing.extend(unread);
         (observed, missing)
+    }
+
+    /// Says what a pass wanted to know of in all: that anything else is certainly not there is forgotten.
+    pub fn keep(&self, release: &ReleaseKey, wanted: &[ObjectKey]) {
+        self.change(release, |shard| shard.objects.tidy(|key| wanted.contains(key)));
     }
 
     pub(super) fn routes(&self) -> MutexGuard<'_, RouteBook> {

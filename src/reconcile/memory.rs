@@ -108,12 +108,17 @@ impl Memory {
     /// Keeps what later passes need of the head, given the record that a pass left.
     pub fn remember(&mut self, head: &Head, record: &Record) {
         let Head::Known(desired) = head else { return };
+        let keep = |kept: &mut Option<Box<Desired>>| {
+            if kept.as_ref() != Some(desired) {
+                *kept = Some(desired.clone());
+            }
+        };
         if record.stable.as_ref().is_some_and(|stable| stable.version.identity == desired.identity) {
-            self.direct = Some(desired.clone());
+            keep(&mut self.direct);
         }
         let candidate = record.rollout.as_ref().map(|rollout| rollout.candidate.identity());
         if candidate == Some(&desired.identity) {
-            self.waiting = Some(desired.clone());
+            keep(&mut self.waiting);
         } else if candidate.is_none() {
             self.waiting = None;
         }

@@ -37,7 +37,7 @@ impl Driver {
     ) -> Result<Option<Read>, PassError> {
         let begun = Instant::now();
         let places = self.cluster.view().releases(release);
-        let head = memory.head();
+        let (owner, head) = (memory.owner().cloned(), memory.head());
         let here = places.first().map(|seen| seen.namespace.clone());
         let wanted = head.desired().map(|desired| desired.namespace.clone());
         let namespace = match (here.and_then(|text| text.parse::<Namespace>().ok()), wanted) {
@@ -61,9 +61,10 @@ impl Driver {
             };
         }
         let Some(stored) = memory.stored.clone() else { return Ok(None) };
-        // The owner may only now be known.
-        let head = self.head_of(release, memory);
-        let keys = wanted_keys(release, &namespace, &head, stored.record());
+        // The owner may only now be known, by a record that was made or read here.
+        let head = if memory.owner() == owner.as_ref() { head } else { memory.head() };
+        let head = self.head_of(release, memory, head);
+        let mut keys = wanted_keys(release, &namespace, &head, stored.record());
         let mut observed =
             self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
         let kept = observed
@@ -83,9 +84,10 @@ impl Driver {
             .filter(|key| !observed.objects.contains_key(key))
             .collect();
         if !kept.is_empty() {
-            let keys: Vec<ObjectKey> = keys.into_iter().chain(kept).collect();
+            keys.extend(kept);
             observed = self.cluster.observe(release, &namespace, &keys).await.map_err(PassError::Unsynced)?;
         }
+        self.cluster.view().keep(release, &keys);
         if let Some(record) = stored.record().filter(|_| !fresh)
             && rollout::newest_epoch(record, release, &observed) > record.epoch
         {
@@ -98,8 +100,7 @@ impl Driver {
     }
 
     /// The head by which the release is run. What its source does not say, and who else claims it, is noted where people see it.
-    fn head_of(&self, release: &ReleaseKey, memory: &Memory) -> Head {
-        let head = memory.head();
+    fn head_of(&self, release: &ReleaseKey, memory: &Memory, head: Head) -> Head {
         let Some(owner) = memory.owner() else { return head };
         if memory.heads.len() > usize::from(memory.heads.contains_key(owner)) {
             self.sources.refuse(release, owner, memory.claims(owner));

@@ -9,7 +9,7 @@ use crate::cluster::{raw, view::ViewError};
 use crate::model::object::Fence;
 use crate::model::observed::{Known, Live};
 use crate::model::write::Write;
-use crate::sandbox::api::Fault;
+use crate::sandbox::api::{Fault, Verb};
 
 async fn create(world: &World, body: Value) -> raw::Raw {
     let text = |name: &str| body[name].as_str().unwrap().to_owned();
@@ -126,6 +126,24 @@ async fn our_own_write_is_read_at_once_and_wakes_nobody() {
     create(&world, marker).await;
     world.eventually("the marker wakes", || woken(&world) > 0).await;
     assert!(!world.woken.lock().unwrap().contains(&world.release));
+}
+
+/// A pass looks twice where the first look tells what else to look for.
+#[tokio::test]
+async fn what_is_not_there_is_asked_for_once_as_long_as_it_is_wanted() {
+    let world = World::watching().await;
+    let wanted = [key("ConfigMap", "a"), key("ConfigMap", "b")];
+    let [first, whole] = [&wanted[..1], &wanted[..]];
+    for look in [first, whole, first, whole] {
+        world.cluster.observe(&world.release, &world.namespace, look).await.unwrap();
+    }
+    world.cluster.view().keep(&world.release, whole);
+    world.cluster.observe(&world.release, &world.namespace, whole).await.unwrap();
+    let reads = || world.server.requests().iter().filter(|one| one.verb == Verb::Get).count();
+    assert_eq!(reads(), 2);
+    world.cluster.view().keep(&world.release, first);
+    world.cluster.observe(&world.release, &world.namespace, whole).await.unwrap();
+    assert_eq!(reads(), 3, "what nobody wanted was forgotten");
 }
 
 #[tokio::test]
