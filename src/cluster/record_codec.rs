@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::record::RecordError;
@@ -49,9 +50,11 @@ pub fn decode(status: &Value) -> Result<Contents, RecordError> {
         return Ok(Contents::Empty);
     };
     let schema = map.get("schema").and_then(Value::as_u64).unwrap_or_default();
-    let parsed = inflate(map).and_then(|value| {
-        serde_json::from_value::<Record>(value).map_err(|error| RecordError::Unreadable(error.to_string()))
-    });
+    let parsed = if map.contains_key(DEFLATED) {
+        inflate(map).and_then(|value| Record::deserialize(&value).map_err(unreadable))
+    } else {
+        Record::deserialize(status).map_err(unreadable)
+    };
     if schema > u64::from(SCHEMA) {
         return Ok(Contents::Newer { schema, record: parsed.ok().map(Box::new) });
     }
@@ -65,9 +68,10 @@ pub fn encode(record: &Record) -> Result<Value, RecordError> {
     let Some(map) = value.as_object_mut() else { return Ok(value) };
     // An absent map and an empty one are the same record; one form keeps patches small.
     map.retain(|_, field| !field.is_null());
-    let plain = map.get(INVENTORY).map(ToString::to_string).unwrap_or_default();
+    let plain =
+        map.get(INVENTORY).map(serde_json::to_vec).transpose().map_err(unreadable)?.unwrap_or_default();
     if plain.len() > INVENTORY_PLAIN {
-        let text = deflate(plain.as_bytes())?;
+        let text = deflate(&plain)?;
         if text.len() > INVENTORY_BYTES {
             return Err(RecordError::Inventory { bytes: text.len(), objects: record.inventory.len() });
         }
@@ -99,25 +103,39 @@ fn inflate(map: &Map<String, Value>) -> Result<Value, RecordError> {
     Ok(Value::Object(map))
 }
 
+#[allow(clippy::needless_pass_by_value)] // As `map_err` hands it over.
+fn unreadable(error: serde_json::Error) -> RecordError {
+    RecordError::Unreadable(error.to_string())
+}
+
 fn unreadable_inventory(error: &dyn std::error::Error) -> RecordError {
     RecordError::Unreadable(format!("{DEFLATED}: {error}"))
+}
+
+/// A status patch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Patched {
+    /// What is sent.
+    pub patch: Value,
+    /// The status that it leads to.
+    pub leads_to: Value,
 }
 
 /// Returns the status patch from `old` to `new` and checks the budget of what it leads to.
 ///
 /// `old` and `new` are both encoded by this program, so a field of a later or other writer is in neither, hence not in the patch,
 /// hence kept by the server. Lists have no keys and are replaced whole.
-pub fn patch(raw_status: &Value, old: Option<&Record>, new: &Record) -> Result<Option<Value>, RecordError> {
+pub fn patch(raw_status: &Value, old: Option<&Record>, new: &Record) -> Result<Option<Patched>, RecordError> {
     let before = old.map_or_else(|| Ok(Value::Object(Map::new())), encode)?;
     let after = encode(new)?;
     let Some(patch) = difference(&before, &after) else { return Ok(None) };
-    let mut merged = raw_status.clone();
-    merge(&mut merged, &patch);
-    let bytes = merged.to_string().len();
+    let mut leads_to = raw_status.clone();
+    merge(&mut leads_to, &patch);
+    let bytes = serde_json::to_vec(&leads_to).map_err(unreadable)?.len();
     if bytes > RECORD_BYTES {
         return Err(RecordError::TooLarge { bytes });
     }
-    Ok(Some(patch))
+    Ok(Some(Patched { patch, leads_to }))
 }
 
 /// Returns the JSON merge patch (RFC 7396) from one value to another; `None` if they are equal.
@@ -142,6 +160,25 @@ fn difference(old: &Value, new: &Value) -> Option<Value> {
         }
     }
     (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// Tells whether two values are the same but for the last bit of a fraction, which writing and reading it may change: a record that was
+/// stored would else differ for ever from what is stored.
+pub fn is_alike(one: &Value, two: &Value) -> bool {
+    match (one, two) {
+        (Value::Object(one), Value::Object(two)) => {
+            one.len() == two.len()
+                && one.iter().all(|(name, value)| two.get(name).is_some_and(|other| is_alike(value, other)))
+        }
+        (Value::Array(one), Value::Array(two)) => {
+            one.len() == two.len() && one.iter().zip(two).all(|(one, two)| is_alike(one, two))
+        }
+        (Value::Number(left), Value::Number(right)) if left.is_f64() || right.is_f64() => {
+            let (Some(left), Some(right)) = (left.as_f64(), right.as_f64()) else { return one == two };
+            (left - right).abs() <= left.abs() * f64::EPSILON * 4.0
+        }
+        _ => one == two,
+    }
 }
 
 /// Applies a JSON merge patch (RFC 7396).

@@ -229,7 +229,9 @@ impl Driver {
         let begun = Instant::now();
         let stored = self.cluster.store_record(release, &previous, record).await?;
         self.reporter.metrics().queue.stage(Stage::Record, begun.elapsed());
-        let moved = rollout::must_store(before, record);
+        // What the server took without a change is no reason to look again.
+        let written = stored.resource_version != previous.resource_version;
+        let moved = written && rollout::must_store(before, record);
         Ok((stored, moved))
     }
 

@@ -9,7 +9,7 @@ use crate::model::samples::Tally;
 /// Tells whether `after` must be stored before anything is written. Counters, credited time and the wording of sentences alone are
 /// not worth a write; they go along with the next one, at least once a minute while a stage is observed.
 pub fn must_store(before: &Record, after: &Record) -> bool {
-    durable(before) != durable(after)
+    before != after && durable(before) != durable(after)
 }
 
 fn durable(record: &Record) -> Record {
