@@ -66,9 +66,7 @@ pub fn differs(body: &Value, live: &Value) -> Vec<Difference> {
             // Items of lists and watches come without these two.
             "apiVersion" | "kind" if found.is_none() => {}
             "metadata" => walk.metadata(wanted, found),
-            "spec" if SCALED.contains(&kind) => {
-                walk.value("spec", "spec", &without_replicas(wanted), found, 0);
-            }
+            "spec" if SCALED.contains(&kind) => walk.spec(wanted, found),
             // The server turns `stringData` into `data` and forgets it.
             "stringData" if kind == "Secret" => {
                 walk.value("data", "data", &encoded(wanted), live.get("data"), 0);
@@ -82,18 +80,10 @@ pub fn differs(body: &Value, live: &Value) -> Vec<Difference> {
 /// Tells whether `spec.template` of a body of ours is not what stands in the live object; by the rules of [`differs`].
 pub fn template_differs(body: &Value, live: &Value) -> bool {
     let mut walk = Walk { secret: false, found: Vec::new() };
-    let template = |object: &Value| object.get("spec").and_then(|spec| spec.get("template")).cloned();
-    let wanted = template(body).unwrap_or(Value::Null);
-    walk.value("spec.template", "template", &wanted, template(live).as_ref(), 0);
+    let template = |object| Value::get(object, "spec").and_then(|spec| spec.get("template"));
+    let wanted = template(body).unwrap_or(&Value::Null);
+    walk.value("spec.template", "template", wanted, template(live), 0);
     !walk.found.is_empty()
-}
-
-fn without_replicas(spec: &Value) -> Value {
-    let mut spec = spec.clone();
-    if let Some(fields) = spec.as_object_mut() {
-        fields.remove("replicas");
-    }
-    spec
 }
 
 fn encoded(data: &Value) -> Value {
@@ -113,19 +103,35 @@ impl Walk {
     }
 
     fn metadata(&mut self, wanted: &Value, found: Option<&Value>) {
-        let mut wanted = wanted.clone();
-        if let Some(fields) = wanted.as_object_mut() {
-            fields.retain(|name, _| !SERVER_METADATA.contains(&name.as_str()));
+        let (Some(fields), Some(Value::Object(there))) = (wanted.as_object(), found) else {
+            return self.value("metadata", "metadata", wanted, found, 0);
+        };
+        for (name, value) in fields.iter().filter(|(name, _)| !SERVER_METADATA.contains(&name.as_str())) {
+            match (name.as_str(), value) {
+                ("annotations", Value::Object(annotations)) => {
+                    let lasting = annotations.iter().filter(|(name, _)| !VOLATILE.contains(&name.as_str()));
+                    let lasting: Map<String, Value> =
+                        lasting.map(|(name, value)| (name.clone(), value.clone())).collect();
+                    self.value("metadata.annotations", name, &Value::Object(lasting), there.get(name), 1);
+                }
+                _ => self.value(&join("metadata", name), name, value, there.get(name), 1),
+            }
         }
-        if let Some(annotations) = wanted.get_mut("annotations").and_then(Value::as_object_mut) {
-            annotations.retain(|name, _| !VOLATILE.contains(&name.as_str()));
+    }
+
+    /// A workload's `spec`, without the field that the rollout or an autoscaler owns.
+    fn spec(&mut self, wanted: &Value, found: Option<&Value>) {
+        let (Some(fields), Some(Value::Object(there))) = (wanted.as_object(), found) else {
+            return self.value("spec", "spec", wanted, found, 0);
+        };
+        for (name, value) in fields.iter().filter(|(name, _)| *name != "replicas") {
+            self.value(&join("spec", name), name, value, there.get(name), 1);
         }
-        self.value("metadata", "metadata", &wanted, found, 0);
     }
 
     /// Compares one field. `field` is its name in the schema; an item of a list has its list's name.
     fn value(&mut self, path: &str, field: &str, wanted: &Value, found: Option<&Value>, depth: usize) {
-        if self.full() {
+        if self.full() || found == Some(wanted) {
             return;
         }
         match (wanted, found) {
@@ -152,8 +158,13 @@ impl Walk {
     ) {
         let members = free::members(field);
         for (name, value) in wanted {
+            let there = found.get(name);
+            // Most of an object is as it was applied, and needs no name.
+            if there == Some(value) {
+                continue;
+            }
             let path = join(path, name);
-            match (members, found.get(name)) {
+            match (members, there) {
                 (Members::Fields, there) => self.value(&path, name, value, there, depth + 1),
                 (_, None) => self.push(&path, value, None),
                 (Members::Amounts, Some(there)) if same(Leaf::Amount, value, there) => {}

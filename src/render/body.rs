@@ -47,67 +47,75 @@ pub struct Stamp {
 
 /// Returns the hash of a body: over its canonical JSON (keys sorted), without the annotations that change with every commit.
 pub fn content_hash(body: &Value) -> ContentHash {
-    let mut text = String::new();
+    let mut text = Vec::with_capacity(2048);
     match body {
         Value::Object(map) => write_body(map, &mut text),
         other => write_value(other, &mut text),
     }
-    let digest = Sha256::digest(text.as_bytes());
+    let digest = Sha256::digest(&text);
     let mut hash = hex::encode(digest);
     hash.truncate(16);
     ContentHash(hash)
 }
 
-fn write_body(body: &Map<String, Value>, out: &mut String) {
-    write_map(body, out, &mut |key, value, out| match (key, value) {
-        ("metadata", Value::Object(metadata)) => write_map(metadata, out, &mut |key, value, out| {
-            if let ("annotations", Value::Object(annotations)) = (key, value) {
-                let lasting = annotations.iter().filter(|(name, _)| !VOLATILE.contains(&name.as_str()));
-                let lasting: Map<String, Value> = lasting.map(|(k, v)| (k.clone(), v.clone())).collect();
-                write_value(&Value::Object(lasting), out);
-            } else {
-                write_value(value, out);
-            }
-        }),
+fn write_body(body: &Map<String, Value>, out: &mut Vec<u8>) {
+    write_map(body, &[], out, |key, value, out| match (key, value) {
+        ("metadata", Value::Object(metadata)) => {
+            write_map(metadata, &[], out, |key, value, out| match (key, value) {
+                ("annotations", Value::Object(annotations)) => {
+                    write_map(annotations, &VOLATILE, out, |_, value, out| write_value(value, out));
+                }
+                _ => write_value(value, out),
+            });
+        }
         _ => write_value(value, out),
     });
 }
 
-type WriteEntry<'a> = dyn FnMut(&str, &Value, &mut String) + 'a;
-
-/// Writes a map with sorted keys. An empty `annotations` is left out, so that a body hashes the same before and after it was stamped.
-fn write_map(map: &Map<String, Value>, out: &mut String, entry: &mut WriteEntry<'_>) {
-    let mut keys: Vec<(&String, &Value)> = map.iter().collect();
-    keys.sort_by_key(|(key, _)| *key);
-    out.push('{');
-    for (key, value) in keys {
+/// Writes a map with sorted keys, but for those to be left out. An empty `annotations` is left out as well, so that a body hashes the
+/// same before and after it was stamped.
+fn write_map(
+    map: &Map<String, Value>,
+    but: &[&str],
+    out: &mut Vec<u8>,
+    entry: impl Fn(&str, &Value, &mut Vec<u8>),
+) {
+    let mut keys: Vec<(&str, &Value)> = map.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    keys.sort_unstable_by_key(|(key, _)| *key);
+    out.push(b'{');
+    for (key, value) in keys.into_iter().filter(|(key, _)| !but.contains(key)) {
         let before = out.len();
-        out.push_str(&Value::from(key.as_str()).to_string());
-        out.push(':');
+        write_plain(key, out);
+        out.push(b':');
         let start = out.len();
         entry(key, value, out);
-        if key == "annotations" && out.get(start..) == Some("{}") {
+        if key == "annotations" && out.get(start..) == Some(b"{}") {
             out.truncate(before);
         } else {
-            out.push(',');
+            out.push(b',');
         }
     }
-    out.push('}');
+    out.push(b'}');
 }
 
-fn write_value(value: &Value, out: &mut String) {
+fn write_value(value: &Value, out: &mut Vec<u8>) {
     match value {
-        Value::Object(map) => write_map(map, out, &mut |_, value, out| write_value(value, out)),
+        Value::Object(map) => write_map(map, &[], out, |_, value, out| write_value(value, out)),
         Value::Array(items) => {
-            out.push('[');
+            out.push(b'[');
             for item in items {
                 write_value(item, out);
-                out.push(',');
+                out.push(b',');
             }
-            out.push(']');
+            out.push(b']');
         }
-        scalar => out.push_str(&scalar.to_string()),
+        scalar => write_plain(scalar, out),
     }
+}
+
+fn write_plain(plain: impl serde::Serialize, out: &mut Vec<u8>) {
+    // Neither text nor a number of JSON can be refused, and a vector takes all.
+    let _ = serde_json::to_writer(out, &plain);
 }
 
 /// Makes a manifest of a body, with its hash.

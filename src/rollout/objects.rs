@@ -238,8 +238,9 @@ fn with_template(newer: &Manifest, stable: &Manifest) -> Manifest {
     if let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut) {
         spec.insert("template".to_owned(), template);
     }
-    let hash = render::content_hash(&body);
-    Manifest { hash, body, ..newer.clone() }
+    // Most of the time nothing was changed directly, and the hash is known.
+    let hash = if body == stable.body { stable.hash.clone() } else { render::content_hash(&body) };
+    Manifest { key: newer.key.clone(), role: newer.role, hash, body }
 }
 
 fn body_of(manifest: Manifest, kept: &RevisionBody) -> Body {
