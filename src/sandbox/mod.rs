@@ -97,7 +97,7 @@ impl Sandbox {
     /// Starts all parts; when it returns, the node is registered.
     pub async fn start(options: SandboxOptions) -> Result<Self, SandboxError> {
         let SandboxOptions { seed, time_scale, serve_http, write_latency, clock, crash_after } = options;
-        let server = ApiServer::new(ApiOptions { seed, clock: clock.clone() });
+        let server = ApiServer::new(ApiOptions { seed, clock: clock.clone(), frugal: false });
         if serve_http {
             server.serve().await.map_err(SandboxError::Listen)?;
         }

@@ -111,7 +111,7 @@ impl Bed {
             now.checked_add(shift).unwrap_or(now)
         });
         let seed = plan.seed;
-        let server = ApiServer::new(ApiOptions { seed, clock: cluster_clock });
+        let server = ApiServer::new(ApiOptions { seed, clock: cluster_clock, frugal: true });
         let kind = KindSpec::from_crd(&crd::crd());
         server.register(kind.ok_or_else(|| SimulationError::missing("the definition of Release"))?);
         let images = Arc::new(Images::default());

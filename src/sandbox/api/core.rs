@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -74,19 +74,24 @@ pub(crate) struct Core {
     settings: Mutex<Settings>,
     pub(crate) clock: Clock,
     pub(crate) probe: Probe,
+    /// See [`super::ApiOptions::frugal`].
+    frugal: bool,
 }
 
 /// What a write needs beside the store.
 pub(crate) struct Context<'a> {
     pub(crate) request: &'a Request,
     pub(crate) now: String,
+    pub(crate) frugal: bool,
 }
 
 impl Core {
-    pub(crate) fn new(seed: u64, clock: Clock) -> Self {
+    pub(crate) fn new(seed: u64, clock: Clock, frugal: bool) -> Self {
+        static BUILT_IN: LazyLock<Vec<Arc<KindSpec>>> =
+            LazyLock::new(|| super::kinds::built_in().into_iter().map(Arc::new).collect());
         let mut store = Store::new(seed);
-        for kind in super::kinds::built_in() {
-            store.register(kind);
+        for kind in BUILT_IN.iter() {
+            store.register(Arc::clone(kind));
         }
         let core = Self {
             store: Mutex::new(store),
@@ -100,6 +105,7 @@ impl Core {
             }),
             clock,
             probe: Probe::default(),
+            frugal,
         };
         for name in ["default", "kube-system"] {
             core.make_namespace(name);
@@ -140,7 +146,7 @@ impl Core {
 
     /// Does what `request` asks.
     pub(crate) fn execute(&self, request: &Request) -> Result<Reply, ApiError> {
-        let context = Context { request, now: self.clock.now_text() };
+        let context = Context { request, now: self.clock.now_text(), frugal: self.frugal };
         let mut store = self.store();
         let kind = request.spec.clone();
         if !door_exists(&kind, request) {

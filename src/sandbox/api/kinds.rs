@@ -178,6 +178,16 @@ impl KindSpec {
         self.root == "root" || self.root.is_empty()
     }
 
+    /// Whether its objects are made and changed by updates alone, so that no owner of a field of theirs ever stands in anybody's way.
+    pub(crate) fn is_never_applied(&self) -> bool {
+        matches!(
+            (self.group.as_str(), self.kind.as_str()),
+            ("", "Namespace" | "Pod" | "Secret" | "Event")
+                | ("apps", "ReplicaSet" | "ControllerRevision")
+                | ("idp.dev", "Release")
+        )
+    }
+
     /// Whether `metadata.generation` counts changes of the spec.
     pub(crate) fn has_generation(&self) -> bool {
         self.is_custom()

@@ -67,6 +67,9 @@ pub struct ApiOptions {
     pub seed: u64,
     /// Where timestamps come from.
     pub clock: Clock,
+    /// No ownership of fields where it decides nothing: of the objects of kinds that nobody applies, and of what comes through
+    /// `/status`. For who plays the server through many lives; else a server keeps all of it, as a genuine one does.
+    pub frugal: bool,
 }
 
 /// The server. Clones are the same server; it ends when [`ApiServer::stop`] is called or the last clone is dropped.
@@ -93,7 +96,7 @@ impl ApiServer {
     pub fn new(options: ApiOptions) -> Self {
         Self {
             inner: Arc::new(Inner {
-                core: Arc::new(Core::new(options.seed, options.clock)),
+                core: Arc::new(Core::new(options.seed, options.clock, options.frugal)),
                 shutdown: CancellationToken::new(),
                 tasks: TaskTracker::new(),
                 address: OnceLock::new(),
@@ -138,7 +141,7 @@ impl ApiServer {
     }
 
     /// Serves one more kind.
-    pub fn register(&self, kind: KindSpec) {
+    pub fn register(&self, kind: impl Into<Arc<KindSpec>>) {
         self.inner.core.store().register(kind);
     }
 

@@ -19,12 +19,12 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    core::Core,
+    core::{Body, Core, Reply},
     discovery,
     error::ApiError,
     fault::Fault,
     proxy,
-    render::{self, Writer},
+    render::{self, Form, Writer},
     request::{Path, Request, Verb},
     watch,
 };
@@ -176,6 +176,10 @@ impl ApiService {
             };
         }
         match self.core.execute(request) {
+            // The form that nearly everybody asks for is the one in which objects are kept.
+            Ok(Reply { code, body: Body::Object(object) }) if form == Form::Plain => {
+                json_response(code, &object)
+            }
             Ok(reply) => {
                 let writer = Writer {
                     form,
@@ -205,7 +209,8 @@ fn response(code: u16, body: ResponseBody) -> Response<ResponseBody> {
 }
 
 fn json_response(code: u16, value: &Value) -> Response<ResponseBody> {
-    response(code, full(value.to_string().into()))
+    // An object has no key that JSON could not say.
+    response(code, full(serde_json::to_vec(value).unwrap_or_default().into()))
 }
 
 /// A body that is all there.

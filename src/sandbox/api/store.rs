@@ -75,9 +75,10 @@ impl Store {
     }
 
     /// Serves `kind`, in place of one with the same group, version and plural.
-    pub(crate) fn register(&mut self, kind: KindSpec) {
+    pub(crate) fn register(&mut self, kind: impl Into<Arc<KindSpec>>) {
+        let kind = kind.into();
         self.unregister(&kind.group, &kind.plural);
-        self.kinds.push(Arc::new(kind));
+        self.kinds.push(kind);
     }
 
     pub(crate) fn unregister(&mut self, group: &str, plural: &str) {

@@ -19,6 +19,14 @@ use super::{
 };
 
 impl Context<'_> {
+    /// Writes down who owns what of `new`, unless that decides nothing here.
+    fn note_owners(&self, kind: &KindSpec, live: &Value, new: &mut Value) {
+        let spared = kind.is_never_applied() || self.request.subresource == "status";
+        if !(self.frugal && spared) {
+            managed::updated(kind, live, new, &self.manager(kind));
+        }
+    }
+
     fn manager(&self, kind: &KindSpec) -> Manager {
         let name = match self.request.field_manager.as_str() {
             "" => "unknown",
@@ -64,7 +72,7 @@ pub(crate) fn create(store: &mut Store, context: &Context<'_>) -> Result<Reply, 
     }
     name_it(store, &kind, &mut object);
     fill_defaults(&kind, &mut object);
-    managed::updated(&kind, &Value::Null, &mut object, &context.manager(&kind));
+    context.note_owners(&kind, &Value::Null, &mut object);
     insert(store, context, &kind, object)
 }
 
@@ -210,8 +218,8 @@ fn check_name(kind: &KindSpec, request: &Request, object: &Value) -> Result<(), 
 /// The object that the request wants in place of `live`, defaults and ownership included.
 fn proposed(context: &Context<'_>, kind: &Arc<KindSpec>, live: &Value) -> Result<Value, ApiError> {
     let request = context.request;
-    let by = context.manager(kind);
     if request.verb == Verb::Apply {
+        let by = context.manager(kind);
         let applied = decode::configuration(kind, Value::clone(&request.body))?;
         let mut new = managed::apply(kind, live, &applied, &by, request.force)?;
         fill_defaults(kind, &mut new);
@@ -228,7 +236,7 @@ fn proposed(context: &Context<'_>, kind: &Arc<KindSpec>, live: &Value) -> Result
         // Defaulting from the live object comes before ownership is taken down.
         strategy::keep_apart(kind, live, &mut new, &request.subresource);
     }
-    managed::updated(kind, live, &mut new, &by);
+    context.note_owners(kind, live, &mut new);
     Ok(new)
 }
 

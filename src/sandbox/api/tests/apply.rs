@@ -1,11 +1,11 @@
 //! Server-side apply, against the facts that were measured on a genuine server.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::{
-    super::ApiServer,
+    super::{ApiOptions, ApiServer},
     basics::{code, server, web},
 };
 
@@ -195,4 +195,34 @@ async fn facts_of_a_genuine_server() {
     let names: Vec<String> =
         after.spec.unwrap().template.spec.unwrap().containers.into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["app", "side"]);
+}
+
+/// For a simulation: what decides nothing is not kept, and what is applied has its owners.
+#[tokio::test]
+async fn a_frugal_server_keeps_owners_where_they_decide() {
+    let owners = |object: &serde_json::Value| {
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        entries.iter().map(|entry| entry["manager"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for frugal in [false, true] {
+        let server = ApiServer::new(ApiOptions { frugal, ..ApiOptions::default() });
+        let deployments: Api<Deployment> = Api::namespaced(server.client(), "default");
+        let apply = PatchParams::apply("idp");
+        deployments.patch("web", &apply, &Patch::Apply(web(Some(1)))).await.unwrap();
+        let status = Patch::Merge(json!({"status": {"replicas": 1}}));
+        let params = PatchParams { field_manager: Some("controller".to_owned()), ..PatchParams::default() };
+        let told = deployments.patch_status("web", &params, &status).await.unwrap();
+        assert_eq!(told.status.clone().unwrap().replicas, Some(1));
+        let expected: &[&str] = if frugal { &["idp"] } else { &["idp", "controller"] };
+        assert_eq!(owners(&serde_json::to_value(told).unwrap()), expected);
+        let refused =
+            deployments.patch("web", &PatchParams::apply("other"), &Patch::Apply(web(Some(2)))).await;
+        assert_eq!(code(refused).0, 409, "an owner that decides");
+
+        let pods: Api<Pod> = Api::namespaced(server.client(), "default");
+        let pod =
+            json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "app", "image": "i:1"}]}});
+        let made = pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+        assert_eq!(owners(&serde_json::to_value(made).unwrap()).is_empty(), frugal);
+    }
 }
