@@ -69,7 +69,7 @@ impl Resolve for Resolver {
 }
 
 /// The client; one for all releases.
-pub(super) struct Outside {
+pub struct Outside {
     client: reqwest::Client,
     allowed: Allow,
     permits: Semaphore,
@@ -86,7 +86,7 @@ fn refused(url: &Url, allowed: &Allow) -> Option<String> {
 
 impl Outside {
     /// Sets up the client; `allowed` may be asked although it is denied by default. Fails if TLS cannot be set up.
-    pub(super) fn new(allowed: Allow) -> Result<Self, reqwest::Error> {
+    pub fn new(allowed: Allow) -> Result<Self, reqwest::Error> {
         let same_host = reqwest::redirect::Policy::custom(|attempt| {
             let origin =
                 attempt.previous().first().map(|url| (url.scheme().to_owned(), url.authority().to_owned()));

@@ -31,12 +31,11 @@ use super::plan::Plan;
 use super::street::Street;
 use super::trace::Trace;
 use crate::clock::Clock;
-use crate::cluster::crd;
 use crate::model::desired::{Desired, HeadUpdate};
 use crate::model::name::{ReleaseKey, SourceName};
+use crate::sandbox::ApiServer;
 use crate::sandbox::api::ApiOptions;
 use crate::sandbox::controllers::Manager;
-use crate::sandbox::{ApiServer, KindSpec};
 
 /// When every simulation begins.
 const START: &str = "2026-01-01T00:00:00Z";
@@ -112,8 +111,10 @@ impl Bed {
         });
         let seed = plan.seed;
         let server = ApiServer::new(ApiOptions { seed, clock: cluster_clock, frugal: true });
-        let kind = KindSpec::from_crd(&crd::crd());
-        server.register(kind.ok_or_else(|| SimulationError::missing("the definition of Release"))?);
+        server.register(Arc::clone(&workshop.release));
+        if plan.shape.route.is_some() {
+            workshop.routes.iter().for_each(|kind| server.register(Arc::clone(kind)));
+        }
         let images = Arc::new(Images::default());
         let street = Street::new(seed ^ 0x51ee7, f64::from(plan.rate));
         let node = Node::new(&server, images.resolver(), Arc::clone(&street), seed);

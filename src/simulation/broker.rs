@@ -28,6 +28,8 @@ pub(super) struct Broker {
     acks: BTreeMap<(Instant, u64), (u64, Acked)>,
     counter: u64,
     away_until: Option<Instant>,
+    /// What publishers hold until it is back.
+    held: Vec<(u64, Outgoing)>,
     /// An event came twice with other bytes: its id.
     pub(super) contradiction: Option<String>,
 }
@@ -42,6 +44,7 @@ impl Broker {
     pub(super) fn take(&mut self, daemon: u64, outgoing: Outgoing, random: &mut StdRng) {
         let now = Instant::now();
         if self.away_until.is_some_and(|until| now < until) {
+            self.held.push((daemon, outgoing));
             return;
         }
         let Outgoing { release, uid, entries } = outgoing;
@@ -67,8 +70,21 @@ impl Broker {
         self.acks.insert((at, self.counter), (daemon, Acked { release, uid, sequence: last }));
     }
 
+    /// Takes what was held once it is back; what a daemon held that is dead is lost.
+    pub(super) fn back(&mut self, lives: impl Fn(u64) -> bool, random: &mut StdRng) {
+        if self.away_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        for (daemon, outgoing) in std::mem::take(&mut self.held) {
+            if lives(daemon) {
+                self.take(daemon, outgoing, random);
+            }
+        }
+    }
+
     pub(super) fn next(&self) -> Option<Instant> {
-        self.acks.keys().next().map(|(at, _)| *at)
+        let back = self.away_until.filter(|_| !self.held.is_empty());
+        self.acks.keys().next().map(|(at, _)| *at).into_iter().chain(back).min()
     }
 
     /// Takes the acknowledgements that have arrived.

@@ -98,8 +98,12 @@ impl Daemon {
         let (token, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (waker, mut woken) = wake::pair();
         let session = seed.wrapping_mul(31).wrapping_add(number) >> 12;
-        let options =
-            Options { clock: clock.clone(), connect: Some(street.connect()), ..Options::new(session) };
+        let options = Options {
+            clock: clock.clone(),
+            connect: Some(street.connect()),
+            outside: Some(Arc::clone(&workshop.outside)),
+            ..Options::new(session)
+        };
         let evidence = Evidence::start(options, waker.clone(), tasks.clone(), token.clone())
             .map_err(SimulationError::part("starting the loop that measures"))?;
         let resolver = Images::within(images.answers(), session, waker, tasks.clone(), token.clone());

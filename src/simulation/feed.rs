@@ -23,6 +23,8 @@ use crate::sandbox::json as read;
 const REPEATED: usize = 6;
 /// Until an event is shown, at most, in fair weather.
 const LATE: Duration = Duration::from_millis(30);
+/// What is shown within so many milliseconds is shown at once, as what comes in one packet is: of one life of a daemon one of these.
+const PACKETS: [u64; 4] = [1, 20, 40, 40];
 
 /// What happens to the events of a kind for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,21 @@ enum News {
     Gone(Arc<Value>),
 }
 
+/// When packets come.
+struct Packets {
+    since: Instant,
+    /// Milliseconds.
+    each: u64,
+}
+
+impl Packets {
+    /// When what is sent then has come.
+    fn end(&self, at: Instant) -> Instant {
+        let sent = u64::try_from(at.duration_since(self.since).as_millis()).unwrap_or_default();
+        self.since + Duration::from_millis((sent / self.each + 1).saturating_mul(self.each))
+    }
+}
+
 struct Kind {
     watched: Watched,
     spec: Arc<KindSpec>,
@@ -61,13 +78,16 @@ pub(super) struct Feed {
     /// What the server does not know, until it is said.
     missing: Vec<Watched>,
     random: StdRng,
+    packets: Packets,
     /// The pods as they were shown last.
     shown: BTreeMap<Place, Arc<Value>>,
 }
 
 impl Feed {
     /// Lists everything first.
-    pub(super) fn new(core: &Arc<Core>, random: StdRng) -> Self {
+    pub(super) fn new(core: &Arc<Core>, mut random: StdRng) -> Self {
+        let each = PACKETS.get(random.random_range(0..PACKETS.len())).copied().unwrap_or(1);
+        let packets = Packets { since: Instant::now(), each };
         let (mut kinds, mut missing) = (Vec::new(), Vec::new());
         {
             let store = core.store();
@@ -85,7 +105,7 @@ impl Feed {
         }
         let cursor = core.store().version();
         let (core, shown) = (Arc::clone(core), BTreeMap::new());
-        let mut feed = Self { core, cursor, kinds, missing, random, shown };
+        let mut feed = Self { core, cursor, kinds, missing, random, packets, shown };
         for at in 0..feed.kinds.len() {
             feed.list(at);
         }
@@ -191,7 +211,8 @@ impl Feed {
                 (_, true) => News::Changed(Arc::clone(&change.new)),
                 (true, false) => News::Gone(Arc::clone(&change.new)),
             };
-            kind.take(news, now, &mut self.random);
+            let late = self.packets.end(now + LATE.mul_f64(self.random.random::<f64>()));
+            kind.take(news, late);
         }
         self.cursor = store.version();
     }
@@ -215,8 +236,8 @@ impl Feed {
 }
 
 impl Kind {
-    fn take(&mut self, news: News, now: Instant, random: &mut StdRng) {
-        let late = now + LATE.mul_f64(random.random::<f64>());
+    /// Takes what would be shown at `late` in fair weather.
+    fn take(&mut self, news: News, late: Instant) {
         let last = self.waiting.back().map_or(late, |(at, _)| late.max(*at));
         let at = match self.weather {
             Some((Weather::Lost, _)) => return,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::bed::{NAMESPACE, SERVICE};
 use super::street::Street;
 use crate::sandbox::api::{ApiServer, Core, KindSpec, Request};
-use crate::sandbox::{Verb, gateway, json as read};
+use crate::sandbox::{Verb, json as read};
 
 /// How long it takes.
 const TAKES: Duration = Duration::from_millis(300);
@@ -95,15 +95,10 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// Puts a team's route up, and follows it; does nothing where there is none.
+    /// Puts a team's route up, whose kind the server serves, and follows it; does nothing where there is none.
     pub(super) fn new(server: &ApiServer, street: Arc<Street>, way: Option<Way>) -> Self {
         let core = Arc::clone(server.core());
         if let Some(way) = way {
-            for definition in gateway::definitions() {
-                if let Some(kind) = KindSpec::from_crd(&definition) {
-                    server.register(kind);
-                }
-            }
             let namespace = json!({"metadata": {"name": NAMESPACE}});
             make(&core, ("", "namespaces"), ("", NAMESPACE), namespace);
             make(&core, way.kind(), (NAMESPACE, EDGE), way.route());

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::cluster::crd;
 use crate::config::{self, Config};
+use crate::evidence::outside::Outside;
 use crate::model::change::Revision;
 use crate::model::desired::{Desired, HeadUpdate, Identity, Mode};
 use crate::model::image::Wanted;
 use crate::model::name::{EnvironmentName, ReleaseKey, SourceName};
 use crate::reconcile::compose;
+use crate::sandbox::{KindSpec, gateway};
 use crate::source::{Compose, RenderRequest};
 use crate::telemetry::metrics::Metrics;
 
@@ -45,6 +48,11 @@ pub(super) const REPOSITORY: &str = "registry.example.com/shop/app";
 pub(super) struct Workshop {
     pub(super) config: Arc<Config>,
     pub(super) metrics: Arc<Metrics>,
+    /// Nobody here asks an address that a team wrote.
+    pub(super) outside: Arc<Outside>,
+    /// What the server serves beside its own kinds: `Release`, and those of routes.
+    pub(super) release: Arc<KindSpec>,
+    pub(super) routes: Vec<Arc<KindSpec>>,
     compose: Compose,
 }
 
@@ -56,7 +64,18 @@ impl Workshop {
         let metrics = Metrics::register().map_err(SimulationError::part("registering the metrics"))?;
         let config = Arc::new(config);
         let compose = compose(&config);
-        Ok(Arc::new(Self { config, metrics: Arc::new(metrics), compose }))
+        let outside = Outside::new(Arc::new(|_| false)).map_err(SimulationError::part("setting up TLS"))?;
+        let release = KindSpec::from_crd(&crd::crd());
+        let release = release.ok_or_else(|| SimulationError::missing("the definition of Release"))?;
+        let routes = gateway::definitions().iter().filter_map(KindSpec::from_crd).map(Arc::new).collect();
+        Ok(Arc::new(Self {
+            config,
+            metrics: Arc::new(metrics),
+            outside: Arc::new(outside),
+            release: Arc::new(release),
+            routes,
+            compose,
+        }))
     }
 
     /// What the source loop would report of a commit with this file.

@@ -124,16 +124,23 @@ pub(super) struct Plan {
     pub(super) actions: Vec<(Duration, Action)>,
     /// From then on nothing happens.
     pub(super) calm: Duration,
+    /// One more good version comes at the end, also where the last one was good.
+    pub(super) again: bool,
 }
 
 /// When the first commit was rolled out, if nothing hindered it.
 const BEGIN: u64 = 60;
+/// As many as there are kinds to watch, or more.
+const WATCHES: u32 = 14;
+/// How long after a commit its rollout is as a rule over, in seconds.
+const ROLLED: u64 = 90;
 
 impl Plan {
     /// A plan in which a first version is deployed and nothing else happens.
     pub(super) fn quiet(seed: u64, shape: Shape, replicas: u32) -> Self {
         let first = (Duration::from_secs(1), Action::Commit { tag: "v0".to_owned(), late: 0 });
-        Self { seed, shape, replicas, rate: 20, actions: vec![first], calm: Duration::from_secs(BEGIN) }
+        let calm = Duration::from_secs(BEGIN);
+        Self { seed, shape, replicas, rate: 20, actions: vec![first], calm, again: true }
     }
 
     /// Adds something at so many seconds.
@@ -145,36 +152,39 @@ impl Plan {
         self
     }
 
-    /// Draws everything from a seed.
+    /// Draws everything from a seed: a short story, since many short ones meet more than a few long ones. What happens, happens while a
+    /// rollout is likely to run, or shortly after.
     pub(super) fn of(seed: u64) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
         let shape = shape(&mut dice);
-        let replicas = dice.random_range(1..6);
+        let replicas = pick(&mut dice, &[1, 2, 2, 3, 3, 4, 5]);
         let mut plan = Self::quiet(seed, shape, replicas);
         plan.rate = pick(&mut dice, &[0, 2, 20, 60]);
         if plan.rate < 20 {
             // Else even a good version could never prove itself.
             plan.shape.on_low_traffic = "pass";
         }
-        let long: u64 = dice.random_range(120..600);
+        plan.again = dice.random_bool(0.25);
         let mut tags = vec!["v0".to_owned()];
-        for number in 1..=dice.random_range(1..4_u32) {
-            let at = dice.random_range(5..long);
+        let mut commits = vec![1];
+        for number in 1..=pick(&mut dice, &[0, 1, 1, 1, 2]) {
+            let last = commits.last().copied().unwrap_or_default();
+            let at = last + dice.random_range(5..=2 * ROLLED);
+            commits.push(at);
             let action = commit(&mut dice, number, &mut tags);
             plan = plan.then(at, action);
         }
-        for _ in 0..dice.random_range(0..7_u32) {
-            let at = dice.random_range(2..long);
+        for _ in 0..dice.random_range(0..6_u32) {
+            let at = pick(&mut dice, &commits) + dice.random_range(1..=ROLLED);
             let action = trouble(&mut dice);
             plan = plan.then(at, action);
         }
         for _ in 0..dice.random_range(0..4_u32) {
-            let at = dice.random_range(10..long);
+            let at = pick(&mut dice, &commits) + dice.random_range(1..=ROLLED * 3 / 2);
             let action = wish(&mut dice);
             plan = plan.then(at, action);
         }
         plan.actions.sort_by_key(|(at, _)| *at);
-        plan.calm = Duration::from_secs(long + 5);
         plan
     }
 
@@ -281,7 +291,7 @@ fn trouble(dice: &mut StdRng) -> Action {
         8..=10 => {
             let weathers = [Weather::Stale, Weather::Lost, Weather::Twice];
             let weather = weathers.get(dice.random_range(0..3_usize)).copied().unwrap_or(Weather::Stale);
-            Action::Watch { kind: dice.random_range(0..8), weather, seconds }
+            Action::Watch { kind: dice.random_range(0..WATCHES), weather, seconds }
         }
         11 => Action::Edit(match dice.random_range(0..8) {
             0 => Edit::ScaleStable(dice.random_range(0..8)),

@@ -60,21 +60,31 @@ async fn whole(workshop: &Arc<Workshop>, plan: &Plan, trace: Trace) -> Result<Pl
         bed.checker.tolerate(Duration::from_secs(12));
     }
     bed.run(bed.begun + plan.calm).await?;
-    ending(&mut bed).await?;
+    ending(&mut bed, plan.again).await?;
     Ok(played(bed))
 }
 
-/// The calm, the good version, the day.
-async fn ending(bed: &mut Bed) -> Result<(), SimulationError> {
+/// Whether what was committed last is a good version, and stable.
+fn is_promoted(bed: &Bed) -> bool {
+    let Some(record) = &bed.checker.record else { return false };
+    let stable = record.stable.as_ref().map(|stable| &stable.version.identity);
+    let good = matches!(bed.tag.split_once('.'), None | Some((_, "good")));
+    good && record.rollout.is_none() && record.head.as_ref().map(|head| &head.identity) == stable
+}
+
+/// The calm, a good version where the last one was none or one more is asked for, the day.
+async fn ending(bed: &mut Bed, again: bool) -> Result<(), SimulationError> {
     bed.calm()?;
     rest(bed, CALM).await?;
     if !asked(bed, End::Calm) {
         return Ok(());
     }
     bed.patch_release(&json!({"spec": {"suspend": false}}));
-    bed.perform(Deed::Planned(Action::Commit { tag: GOOD.to_owned(), late: 0 }))?;
-    bed.run(Instant::now() + LOOK).await?;
-    rest(bed, PROMOTED).await?;
+    if again || !is_promoted(bed) {
+        bed.perform(Deed::Planned(Action::Commit { tag: GOOD.to_owned(), late: 0 }))?;
+        bed.run(Instant::now() + LOOK).await?;
+        rest(bed, PROMOTED).await?;
+    }
     bed.run(Instant::now() + SETTLED).await?;
     if !asked(bed, End::Promoted) {
         return Ok(());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -156,14 +157,19 @@ pub fn run(asked: &Asked, progress: impl Fn(u64) + Sync) -> Result<Ran, Simulati
 }
 
 fn of_seed(seed: u64) -> Result<Option<Failure>, SimulationError> {
-    shrunk(&Workshop::new(ENVIRONMENT)?, Plan::of(seed))
+    apart(|| shrunk(&Workshop::new(ENVIRONMENT)?, Plan::of(seed)))
+}
+
+/// On a thread of its own: the caller may be within a runtime.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Plays one seed and keeps every line.
 pub fn one(seed: u64) -> Result<(Ran, Vec<String>), SimulationError> {
     let begun = Instant::now();
     let plan = Plan::of(seed);
-    let played = safely(&Workshop::new(ENVIRONMENT)?, &plan, true)?;
+    let played = apart(|| safely(&Workshop::new(ENVIRONMENT)?, &plan, true))?;
     let mut summary = Summary::default();
     summary.add(&plan, &played);
     let took = begun.elapsed();
@@ -171,9 +177,10 @@ pub fn one(seed: u64) -> Result<(Ran, Vec<String>), SimulationError> {
     Ok((Ran { summary, failure, took }, played.lines))
 }
 
-/// As [`play`], where a panic is a property that does not hold. On a thread of its own: the caller may be within a runtime.
+/// As [`play`], where a panic is a property that does not hold.
 pub(super) fn safely(workshop: &Arc<Workshop>, plan: &Plan, keep: bool) -> Result<Played, SimulationError> {
-    let played = std::thread::scope(|scope| scope.spawn(|| play(workshop, plan, keep)).join());
+    // What a panic leaves is dropped with its play; the workshop has no state but counters.
+    let played = catch_unwind(AssertUnwindSafe(|| play(workshop, plan, keep)));
     played.unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().cloned();
         let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

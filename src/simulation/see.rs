@@ -60,6 +60,8 @@ impl Bed {
                 self.trace.event(time, &event);
             }
         }
+        let daemons = &self.daemons;
+        self.broker.back(|number| daemons.iter().any(|one| one.number == number), &mut self.random);
         for (number, acked) in self.broker.arrived() {
             let Some(daemon) = self.daemons.iter().find(|daemon| daemon.number == number) else { continue };
             let (driver, bell) = (Arc::clone(&daemon.driver), Arc::clone(&self.bell));

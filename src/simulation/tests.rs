@@ -96,7 +96,7 @@ fn the_same_seed_gives_the_same_trace() {
 /// Few, since an unoptimised pass takes ten times as long; `idp simulate` plays as many as are asked for.
 #[test]
 fn every_property_holds_over_some_seeds() {
-    let ran = super::run(&super::Asked { seeds: 0..32, threads: 2 }, |_| {}).unwrap();
+    let ran = super::run(&super::Asked { seeds: 0..64, threads: 2 }, |_| {}).unwrap();
     if let Some(failure) = ran.failure {
         panic!("{failure}");
     }

@@ -210,7 +210,7 @@ impl Checker {
                     old,
                     new: &new,
                     number: seen.number,
-                    bytes: status.to_string().len(),
+                    bytes: serde_json::to_vec(status).map_or(usize::MAX, |text| text.len()),
                 };
                 records::check(&stored, &mut self.facts)
             }

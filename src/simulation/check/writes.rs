@@ -212,12 +212,15 @@ fn deletes_are_known(written: &Written<'_>, _: &mut Facts) -> Option<String> {
     (!owned && !revision).then(|| format!("deleted and not in the inventory: {}", written.what()))
 }
 
+fn template(object: &Value) -> Option<&Value> {
+    read::at(object, &["spec", "template"])
+}
+
 /// S25: stable's template changes in Promoting and `RollingBack` only; a foreign edit is put back at any time.
 fn templates_change_in_turn(written: &Written<'_>, _: &mut Facts) -> Option<String> {
     if written.track != Some(Track::Stable) {
         return None;
     }
-    let template = |object: &Value| read::at(object, &["spec", "template"]).cloned();
     let (old, new) = (written.seen.change.old.as_ref()?, &written.seen.change.new);
     if template(old) == template(new) {
         return None;
