@@ -20,6 +20,7 @@ pub mod explain;
 pub mod fleet;
 pub mod history;
 pub mod hook;
+pub mod matrix;
 pub mod output;
 pub mod pulls;
 pub mod rehearse;

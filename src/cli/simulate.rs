@@ -33,6 +33,9 @@ pub struct SimulateArgs {
     /// Seeds side by side; as many as there are cores
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// Instead of seeds, the crash matrix: a daemon that dies at each of its writes
+    #[arg(long, conflicts_with_all = ["seeds", "from", "seed"])]
+    pub matrix: bool,
 }
 
 /// What is printed.
@@ -50,6 +53,10 @@ struct Report<'a> {
 
 /// Plays them. Good: every property held; Bad: one did not.
 pub fn run(args: &SimulateArgs, output: &Output) -> Result<Exit, CliError> {
+    let threads = args.threads.or(available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    if args.matrix {
+        return super::matrix::run(threads, output);
+    }
     let begun = Instant::now();
     let Ran { summary, failure, took } = if let Some(seed) = args.seed {
         let (ran, lines) = simulation::one(seed).map_err(CliError::Simulation)?;
@@ -58,7 +65,6 @@ pub fn run(args: &SimulateArgs, output: &Output) -> Result<Exit, CliError> {
         }
         ran
     } else {
-        let threads = args.threads.or(available_parallelism().ok().map(usize::from)).unwrap_or(1);
         let seeds = args.from..args.from.saturating_add(args.seeds);
         let told = |count: u64| {
             if count.is_multiple_of(TELL) {

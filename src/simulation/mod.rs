@@ -19,10 +19,12 @@ mod broker;
 mod check;
 mod daemon;
 mod deeds;
+pub mod effects;
 mod feed;
 mod gateway;
 mod heads;
 mod images;
+mod matrix;
 mod node;
 mod orders;
 mod plan;
@@ -37,11 +39,10 @@ mod trace;
 mod wire;
 
 #[cfg(test)]
-mod matrix;
-#[cfg(test)]
 mod tests;
 
 pub use check::Violation;
+pub use matrix::{Column, Cuts, Matrix, matrix};
 pub use rehearse::{Conduct, RATE, Rehearsed, rehearse};
 pub use run::{Asked, Failure, Ran, Summary, one, run};
 pub use trace::Announced;

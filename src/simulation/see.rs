@@ -16,6 +16,7 @@ impl Bed {
         if requests.is_empty() {
             return;
         }
+        self.trace.asked(time, &requests);
         let core = Arc::clone(self.server.core());
         let changes = self.checker.take(&core, &requests);
         let mut services = false;

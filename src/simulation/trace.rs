@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::check::Seen;
-use crate::sandbox::json as read;
+use crate::sandbox::{Logged, json as read};
 
 /// What the daemon announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(super) struct Trace {
     keep: bool,
     pub(super) lines: Vec<String>,
     pub(super) story: Vec<Announced>,
+    /// Every request, where every line is kept.
+    pub(super) requests: Vec<(Duration, Logged)>,
 }
 
 impl Trace {
@@ -36,6 +38,13 @@ impl Trace {
     pub(super) fn note(&mut self, at: Duration, line: impl FnOnce() -> String) {
         if self.keep {
             self.lines.push(format!("{:>10.3}  {}", at.as_secs_f64(), line()));
+        }
+    }
+
+    /// Notes requests.
+    pub(super) fn asked<'a>(&mut self, at: Duration, requests: impl IntoIterator<Item = &'a Logged>) {
+        if self.keep {
+            self.requests.extend(requests.into_iter().map(|request| (at, request.clone())));
         }
     }
 
