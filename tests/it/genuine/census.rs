@@ -28,6 +28,8 @@ struct Seen {
     /// UIDs by kind and name.
     made: BTreeMap<(String, String), BTreeSet<String>>,
     there: BTreeMap<(String, String), DynamicObject>,
+    /// How often one of that kind and name was deleted.
+    gone: BTreeMap<(String, String), usize>,
 }
 
 /// Watches a namespace from now on until it is dropped.
@@ -53,6 +55,13 @@ impl Census {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let all = seen.made.iter().map(|((kind, name), uids)| (plain(kind, name, service), uids.len()));
         all.filter_map(|(name, count)| Some((name?, count))).collect()
+    }
+
+    /// Returns how many objects were deleted under each name of a service; ReplicaSets are their controller's.
+    pub fn gone(&self, service: &str) -> BTreeMap<String, usize> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = seen.gone.iter().filter(|((kind, _), _)| kind != "ReplicaSet");
+        all.filter_map(|((kind, name), count)| Some((plain(kind, name, service)?, *count))).collect()
     }
 
     /// Returns the objects of a service that are there, each with what tells one end from another.
@@ -128,7 +137,11 @@ async fn watch(kind: &'static str, api: Api<DynamicObject>, seen: Arc<Mutex<Seen
                 seen.made.entry(place(kind, &object)).or_default().insert(uid);
                 seen.there.insert(place(kind, &object), object);
             }
-            Event::Delete(object) => drop(seen.there.remove(&place(kind, &object))),
+            Event::Delete(object) => {
+                let place = place(kind, &object);
+                seen.there.remove(&place);
+                *seen.gone.entry(place).or_default() += 1;
+            }
             Event::Init | Event::InitDone => {}
         }
     }

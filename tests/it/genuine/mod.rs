@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`ground`] is what the daemon works on, [`account`] as whom, [`daemon`] the process, [`repository`], [`service`] and [`team`] what it follows, [`release`] and
-//! [`events`] what it leaves. The tests are in [`story`], [`outage`], [`alone`], [`kill`], [`routes`], [`cohorts`], [`rights`] and [`ssh`].
+//! [`events`] what it leaves. The tests are in [`story`], [`outage`], [`alone`], [`kill`], [`matrix`], [`routes`], [`cohorts`], [`rights`] and [`ssh`].
 
 mod account;
 mod alone;
@@ -20,6 +20,7 @@ mod events;
 pub mod ground;
 mod hook;
 mod kill;
+mod matrix;
 mod outage;
 mod proxy;
 pub mod release;

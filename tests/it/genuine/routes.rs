@@ -52,18 +52,24 @@ pub async fn define(client: &kube::Client) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes the team's route to a service; returns it with its spec.
+pub async fn create(client: &kube::Client, service: &str) -> anyhow::Result<(Api<DynamicObject>, Value)> {
+    let routes: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), NAMESPACE, &resource(VERSION, "HTTPRoute"));
+    let spec = json!({"parentRefs": [{"name": "gate"}], "rules": [
+        {"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": [{"name": service, "port": 8080}]}]});
+    let body =
+        json!({"apiVersion": VERSION, "kind": "HTTPRoute", "metadata": {"name": "edge"}, "spec": spec});
+    routes.create(&PostParams::default(), &serde_json::from_value(body)?).await?;
+    Ok((routes, spec))
+}
+
 async fn story(ground: &Ground, service: &Service, daemon: &Daemon) -> anyhow::Result<()> {
     let first = service.merge("one", "v1").await?;
     daemon.start().await?;
     service.release.until_ended(&first, Outcome::Promoted).await?;
 
-    let routes: Api<DynamicObject> =
-        Api::namespaced_with(ground.client.clone(), NAMESPACE, &resource(VERSION, "HTTPRoute"));
-    let spec = json!({"parentRefs": [{"name": "gate"}], "rules": [
-        {"matches": [{"path": {"type": "PathPrefix", "value": "/"}}], "backendRefs": [{"name": "books", "port": 8080}]}]});
-    let body =
-        json!({"apiVersion": VERSION, "kind": "HTTPRoute", "metadata": {"name": "edge"}, "spec": spec});
-    routes.create(&PostParams::default(), &serde_json::from_value(body)?).await?;
+    let (routes, spec) = create(&ground.client, "books").await?;
     let gateway = Gateway::start(&ground.client, Some(Duration::from_millis(200)));
     gateway.drive("HTTPRoute", NAMESPACE, "edge", 200.0);
     until("requests to be served", SOON, async || Ok((gateway.sent().served.len() == 1).then_some(())))
@@ -113,7 +119,7 @@ async fn some_more(gateway: &Gateway) -> anyhow::Result<Sent> {
     .await
 }
 
-async fn as_it_was(routes: &Api<DynamicObject>, spec: &Value) -> anyhow::Result<()> {
+pub async fn as_it_was(routes: &Api<DynamicObject>, spec: &Value) -> anyhow::Result<()> {
     let live = routes.get("edge").await?;
     assert_eq!(live.data["spec"], *spec);
     assert_eq!(live.metadata.annotations.unwrap_or_default().len(), 0);

@@ -82,7 +82,7 @@ impl Service {
 }
 
 /// Pauses that are short and still have samples in them, and a health check that a machine does not fail which is merely busy.
-fn declaration(name: &str) -> String {
+pub fn declaration(name: &str) -> String {
     format!(
         r#"service: {{name: {name}, team: {TEAM}}}
 workload: {{replicas: 2}}
