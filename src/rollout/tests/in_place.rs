@@ -88,7 +88,7 @@ impl World {
 
     fn set(&self) -> &Value {
         let mut all = self.objects.iter();
-        all.find(|(key, _)| key.kind == "StatefulSet").map(|(_, object)| &object.body).unwrap()
+        all.find(|(key, _)| key.kind == "StatefulSet").map(|(_, object)| &*object.body).unwrap()
     }
 }
 

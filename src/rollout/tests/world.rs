@@ -1,6 +1,9 @@
 //! The toy cluster. One tick: a pass (read, advance, effects, store, apply), then the controllers, then a second of time.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash as _, Hasher as _};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,11 +60,29 @@ pub enum Cut {
     After,
 }
 
+/// A body that copies of a world share until one of them writes it.
+#[derive(Debug, Clone)]
+pub(super) struct Body(Arc<Value>);
+
+impl Deref for Body {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0
+    }
+}
+
+impl DerefMut for Body {
+    fn deref_mut(&mut self) -> &mut Value {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Object {
     pub(super) uid: String,
     pub(super) version: u64,
-    pub(super) body: Value,
+    pub(super) body: Body,
     scaled: bool,
 }
 
@@ -122,6 +143,15 @@ pub struct World {
     stirred: bool,
     /// For messages.
     pub label: String,
+    /// What was there right after the last pass is kept, as what a watch that is late would show.
+    pub keeps_past: bool,
+    pub past: Option<Arc<Observed>>,
+    /// What the next pass is shown instead of what is there.
+    pub shown: Option<Arc<Observed>>,
+    /// What is done was decided by what is not there any more.
+    stale: bool,
+    /// A pass decides once, not twice to compare.
+    pub trusts: bool,
     working: Option<Record>,
     direct: Option<Desired>,
     waiting: Option<Desired>,
@@ -281,6 +311,12 @@ fn key_of(body: &Value) -> ObjectKey {
     }
 }
 
+fn hashed(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 fn merge(into: &mut Value, from: &Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
@@ -352,6 +388,11 @@ impl World {
             due: None,
             stirred: true,
             label: String::new(),
+            keeps_past: false,
+            past: None,
+            shown: None,
+            stale: false,
+            trusts: false,
             working: None,
             direct: None,
             waiting: None,
@@ -420,7 +461,7 @@ impl World {
             resource_version: object.version.to_string(),
             managed: object.body.pointer("/metadata/labels").is_some(),
             scaled: object.scaled,
-            object: Arc::new(object.body.clone()),
+            object: Arc::clone(&object.body.0),
         };
         let mut objects: BTreeMap<ObjectKey, Known<Live>> = BTreeMap::new();
         let mut wanted: BTreeSet<ObjectKey> = self.objects.keys().cloned().collect();
@@ -482,7 +523,9 @@ impl World {
 
     /// Reads, advances and plans; `None` without a record.
     pub fn decide(&mut self) -> Option<Decision> {
-        let observed = self.observed();
+        let shown = self.shown.take();
+        self.stale = shown.is_some();
+        let observed = shown.unwrap_or_else(|| Arc::new(self.observed()));
         let stored = self.record.clone()?;
         let before = self
             .working
@@ -517,8 +560,10 @@ impl World {
             now: self.now,
         };
         let answer = advance(&before, &input);
-        let again = advance(&before, &input);
-        assert_eq!(answer.record, again.record, "same inputs, same answer");
+        if !self.trusts {
+            let again = advance(&before, &input);
+            assert_eq!(answer.record, again.record, "same inputs, same answer");
+        }
         self.due = answer.due;
         let mut record = answer.record;
         let effects = effects(&mut record, &input);
@@ -573,17 +618,12 @@ impl World {
         }
         for write in decision.writes {
             let refused = match &write {
-                Write::Apply { manifest, fence: None } => self.objects.contains_key(&manifest.key),
-                Write::Apply { manifest, fence: Some(_) } => !self.objects.contains_key(&manifest.key),
-                Write::Scale { key, .. } | Write::Raise { key, .. } | Write::Start { key, .. } => {
-                    !self.objects.contains_key(key)
-                }
                 Write::SaveRevision { rollout, .. }
                 | Write::MarkRevision { rollout, .. }
                 | Write::DropRevision { rollout } => {
                     self.revisions.get(rollout) != decision.revisions.get(rollout)
                 }
-                Write::Delete { .. } | Write::ReplacePod { .. } | Write::Route { .. } => false,
+                other => self.misses(other),
             };
             if refused {
                 return;
@@ -626,6 +666,10 @@ impl World {
     fn do_write(&mut self, write: Write) {
         self.clock += 1;
         let version = self.clock;
+        // The server refuses it.
+        if self.stale && self.misses(&write) {
+            return;
+        }
         match write {
             Write::Apply { manifest, fence: None } => {
                 assert!(
@@ -636,6 +680,7 @@ impl World {
                 *self.creates.entry(manifest.key.to_string()).or_default() += 1;
                 let mut body = manifest.body.clone();
                 body["metadata"]["generation"] = json!(1);
+                let body = Body(Arc::new(body));
                 let object = Object { uid: format!("u{version}"), version, body, scaled: false };
                 self.objects.insert(manifest.key, object);
             }
@@ -694,6 +739,18 @@ impl World {
             Write::DropRevision { rollout } => {
                 self.revisions.remove(&rollout);
             }
+        }
+    }
+
+    /// Tells whether a write creates what is there, or changes what is not.
+    fn misses(&self, write: &Write) -> bool {
+        match write {
+            Write::Apply { manifest, fence: None } => self.objects.contains_key(&manifest.key),
+            Write::Apply { manifest, fence: Some(_) } => !self.objects.contains_key(&manifest.key),
+            Write::Scale { key, .. } | Write::Raise { key, .. } | Write::Start { key, .. } => {
+                !self.objects.contains_key(key)
+            }
+            _ => false,
         }
     }
 
@@ -810,7 +867,11 @@ impl World {
 
     /// The Jobs that are there, whole.
     pub fn job_bodies(&self) -> Vec<Value> {
-        self.objects.iter().filter(|(key, _)| key.kind == "Job").map(|(_, job)| job.body.clone()).collect()
+        self.objects
+            .iter()
+            .filter(|(key, _)| key.kind == "Job")
+            .map(|(_, job)| Value::clone(&job.body))
+            .collect()
     }
 
     /// The Jobs that are there.
@@ -849,12 +910,17 @@ impl World {
             self.sets.push(Set { view, template });
             newest + 1
         };
-        object.body["metadata"]["annotations"]["deployment.kubernetes.io/revision"] =
-            json!(revision.to_string());
-        let generation = object.body["metadata"]["generation"].clone();
-        object.body["status"] = json!({"observedGeneration": generation});
-        self.clock += 1;
-        object.version = self.clock;
+        let revision_text = json!(revision.to_string());
+        let status = json!({"observedGeneration": object.body["metadata"]["generation"]});
+        let annotations = &object.body["metadata"]["annotations"];
+        if annotations["deployment.kubernetes.io/revision"] != revision_text
+            || object.body["status"] != status
+        {
+            object.body["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = revision_text;
+            object.body["status"] = status;
+            self.clock += 1;
+            object.version = self.clock;
+        }
         let track = object.body.pointer("/spec/template/metadata/labels").unwrap()[LABEL_TRACK]
             .as_str()
             .unwrap()
@@ -1022,6 +1088,9 @@ impl World {
                 break;
             }
         }
+        if self.keeps_past {
+            self.past = Some(Arc::new(self.observed()));
+        }
         let before = self.pods.clone();
         self.controllers();
         self.stirred = before != self.pods;
@@ -1120,7 +1189,7 @@ impl World {
     /// The body of a Service.
     pub fn object(&self, name: &str) -> Option<&Value> {
         let mut all = self.objects.iter();
-        all.find(|(key, _)| key.kind == "Service" && key.name == name).map(|(_, object)| &object.body)
+        all.find(|(key, _)| key.kind == "Service" && key.name == name).map(|(_, object)| &*object.body)
     }
 
     pub fn has_object(&self, name: &str) -> bool {
@@ -1142,41 +1211,59 @@ impl World {
         }
     }
 
-    /// All that decides what can happen next, without times, names of pods and counts of what was done.
-    pub fn essence(&self) -> Value {
-        let mut record = serde_json::to_value(&self.record).unwrap();
-        if let Some(record) = record.as_object_mut() {
-            for key in ["sequence", "history", "totals", "conditions", "message"] {
-                record.remove(key);
-            }
-            if let Some(rollout) = record.get_mut("rollout").and_then(Value::as_object_mut) {
-                rollout.remove("log");
-                rollout.remove("policy");
-            }
+    /// All that decides what can happen next, without counts of what was done. Times and the order in which names were given are left
+    /// to whoever compares.
+    pub fn essence(&self) -> String {
+        let mut record = self.record.clone().unwrap();
+        record.sequence = 0;
+        record.history.clear();
+        record.totals = Default::default();
+        record.conditions.clear();
+        record.message.clear();
+        if let Some(rollout) = &mut record.rollout {
+            rollout.log = Arc::default();
+            // Of matter is only whether this process measures.
+            rollout.stage.session = u64::from(rollout.stage.session == self.session);
+            rollout.policy = policy(Strategy::Rolling);
         }
-        let objects: Vec<Value> = self
-            .objects
-            .iter()
-            .map(|(key, object)| {
-                let template = object.body.pointer("/spec/template");
-                let metadata = &object.body["metadata"]["annotations"];
-                let settled =
-                    object.body["status"]["observedGeneration"] == object.body["metadata"]["generation"];
-                json!([key.name, object.body["spec"]["replicas"], template, metadata, object.scaled, settled])
-            })
-            .collect();
-        let sets: Vec<&str> = self.sets.iter().map(|set| set.view.uid.as_str()).collect();
-        let pods: Vec<Value> = self
-            .pods
-            .iter()
-            .map(|pod| {
-                let set = sets.iter().position(|uid| *uid == pod.owner);
-                json!([set, pod.track, pod.ready_since.is_some(), pod.image_id])
-            })
-            .collect();
-        let revisions: Vec<Value> = self.revisions.iter().map(|(n, r)| json!([n, r.mark])).collect();
+        let mut text = serde_json::to_string(&record).unwrap();
+        for (key, object) in &self.objects {
+            let body = &object.body;
+            let settled = body["status"]["observedGeneration"] == body["metadata"]["generation"];
+            let template = body.pointer("/spec/template").map(hashed);
+            let annotations = hashed(&body["metadata"]["annotations"]);
+            let shown =
+                (&object.uid, &body["spec"]["replicas"], template, annotations, object.scaled, settled);
+            text += &format!("{} {shown:?}", key.name);
+        }
+        self.describe_pods(&mut text, &self.pods, self.sets.iter().map(|set| &set.view));
+        if let Some(past) = &self.past {
+            let objects = past.objects.values().filter_map(Known::present);
+            for live in objects {
+                let body = &live.object;
+                let settled = body["status"]["observedGeneration"] == body["metadata"]["generation"];
+                text += &format!("{:?}", (&live.uid, settled, &body["spec"]["replicas"]));
+            }
+            self.describe_pods(&mut text, &past.pods, past.replica_sets.iter());
+        }
+        let revisions = self.revisions.iter().map(|(number, revision)| (number, revision.mark));
         let remembered = (self.working.is_some(), self.waiting.is_some(), self.direct.is_some());
-        json!([record, objects, pods, revisions, remembered, self.samples.is_some(), self.epoch])
+        let rest = (revisions.collect::<Vec<_>>(), remembered, self.samples.is_some(), self.epoch);
+        text + &format!("{rest:?}")
+    }
+
+    fn describe_pods<'a>(
+        &self,
+        text: &mut String,
+        pods: &[PodView],
+        sets: impl Iterator<Item = &'a ReplicaSetView>,
+    ) {
+        for set in sets {
+            *text += &format!("{:?}", (&set.uid, &set.owner));
+        }
+        for pod in pods {
+            *text += &format!("{:?}", (&pod.owner, &pod.track, pod.ready_since.is_some(), &pod.image_id));
+        }
     }
 
     /// What must be equal at the end of two runs of one story.
@@ -1186,7 +1273,7 @@ impl World {
             .objects
             .iter()
             .map(|(key, object)| {
-                let mut body = object.body.clone();
+                let mut body = Value::clone(&object.body);
                 let metadata = body["metadata"].as_object_mut().unwrap();
                 metadata.remove("generation");
                 let annotations = metadata.get("annotations").cloned().unwrap_or_default();
