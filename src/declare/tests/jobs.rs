@@ -66,12 +66,12 @@ fn what_a_cron_says_is_checked_where_it_stands() {
         ("workload: {schedule: \"@daily\", timezone: Local}", "E_VALUE 2:42"),
         ("workload: {schedule: \"@daily\", timezone: ../etc}", "E_VALUE 2:42"),
         ("workload: {schedule: \"@daily\", concurrency: never}", "E_VALUE 2:45"),
-        ("workload: {schedule: \"@daily\", port: 80}", "E_CONFLICT 2:33"),
+        ("workload: {schedule: \"@daily\", port: 80}", "E_CONFLICT 2:32"),
         ("workload: {schedule: \"@daily\"}\ndeploy: {strategy: canary}", "E_CONFLICT 3:10"),
         ("workload: {schedule: \"@daily\"}\nrollback: {window: 5m}", "E_CONFLICT 3:12"),
         (
             "workload: {schedule: \"@daily\"}\nsource: {manifests: [a.yaml]}",
-            "E_CONFLICT 2:1, E_CONFLICT 1:33",
+            "E_CONFLICT 1:33, E_CONFLICT 2:1",
         ),
     ] {
         let text = format!("{CRON}{text}\n");
@@ -81,7 +81,7 @@ fn what_a_cron_says_is_checked_where_it_stands() {
     assert!(says.contains("a time zone does not belong") && says.contains("workload.timezone"), "{says}");
     for head in [HEAD, JOB] {
         let text = format!("{head}workload: {{schedule: \"@daily\", timezone: UTC, concurrency: allow}}\n");
-        assert_eq!(codes(&text), ["E_CONFLICT 2:12", "E_CONFLICT 2:33", "E_CONFLICT 2:48"]);
+        assert_eq!(codes(&text), ["E_CONFLICT 2:12", "E_CONFLICT 2:32", "E_CONFLICT 2:47"]);
     }
 }
 

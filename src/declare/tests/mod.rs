@@ -257,7 +257,7 @@ fn the_service_itself_is_checked() {
         ("workload: {port: 80}", "E_MISSING 1:1"),
         ("service: {}", "E_MISSING 1:1"),
         ("service: {name: A, team: b}", "E_NAME 1:17"),
-        ("service: {name: a, team: b, type: cron}", "E_UNSUPPORTED 1:35"),
+        ("service: {name: a, team: b, type: worker}", "E_UNSUPPORTED 1:35"),
         ("service: {name: a, team: b, tier: gold}", "E_VALUE 1:35"),
         ("service: {name: a, team: b, labels: {idp.dev/x: z}}", "E_PLATFORM 1:38"),
         ("service: {name: a, team: b, labels: {x: a b}}", "E_LIMIT 1:41"),
