@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::hash::{Hash as _, Hasher as _};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::model::observed::{Known, Live, Observed, PodView, ReplicaSetView, Rev
 use crate::model::policy::{
     Amount, CheckKind, HealthCheck, OnLowTraffic, OnUnknown, Order, Policy, Rollback, Step, Strategy,
 };
-use crate::model::record::Record;
+use crate::model::record::{Record, Totals};
 use crate::model::samples::{
     Answers, CheckTally, Measured, Question, Samples, Tally, Track, Traffic, TrafficSource,
 };
@@ -346,6 +347,15 @@ fn answer(samples: &mut Samples, question: &Question, measured: &Measured, now: 
     }
     let answers = Answers { passed, failed, last: measured.clone(), last_failure, last_at: now };
     samples.answers.insert(question.key.clone(), answers);
+}
+
+fn describe_pods<'a>(text: &mut String, pods: &[PodView], sets: impl Iterator<Item = &'a ReplicaSetView>) {
+    for set in sets {
+        let _ = write!(text, "{:?}", (&set.uid, &set.owner));
+    }
+    for pod in pods {
+        let _ = write!(text, "{:?}", (&pod.owner, &pod.track, pod.ready_since.is_some(), &pod.image_id));
+    }
 }
 
 impl World {
@@ -1217,7 +1227,7 @@ impl World {
         let mut record = self.record.clone().unwrap();
         record.sequence = 0;
         record.history.clear();
-        record.totals = Default::default();
+        record.totals = Totals::default();
         record.conditions.clear();
         record.message.clear();
         if let Some(rollout) = &mut record.rollout {
@@ -1234,36 +1244,23 @@ impl World {
             let annotations = hashed(&body["metadata"]["annotations"]);
             let shown =
                 (&object.uid, &body["spec"]["replicas"], template, annotations, object.scaled, settled);
-            text += &format!("{} {shown:?}", key.name);
+            let _ = write!(text, "{} {shown:?}", key.name);
         }
-        self.describe_pods(&mut text, &self.pods, self.sets.iter().map(|set| &set.view));
+        describe_pods(&mut text, &self.pods, self.sets.iter().map(|set| &set.view));
         if let Some(past) = &self.past {
             let objects = past.objects.values().filter_map(Known::present);
             for live in objects {
                 let body = &live.object;
                 let settled = body["status"]["observedGeneration"] == body["metadata"]["generation"];
-                text += &format!("{:?}", (&live.uid, settled, &body["spec"]["replicas"]));
+                let _ = write!(text, "{:?}", (&live.uid, settled, &body["spec"]["replicas"]));
             }
-            self.describe_pods(&mut text, &past.pods, past.replica_sets.iter());
+            describe_pods(&mut text, &past.pods, past.replica_sets.iter());
         }
         let revisions = self.revisions.iter().map(|(number, revision)| (number, revision.mark));
         let remembered = (self.working.is_some(), self.waiting.is_some(), self.direct.is_some());
         let rest = (revisions.collect::<Vec<_>>(), remembered, self.samples.is_some(), self.epoch);
-        text + &format!("{rest:?}")
-    }
-
-    fn describe_pods<'a>(
-        &self,
-        text: &mut String,
-        pods: &[PodView],
-        sets: impl Iterator<Item = &'a ReplicaSetView>,
-    ) {
-        for set in sets {
-            *text += &format!("{:?}", (&set.uid, &set.owner));
-        }
-        for pod in pods {
-            *text += &format!("{:?}", (&pod.owner, &pod.track, pod.ready_since.is_some(), &pod.image_id));
-        }
+        let _ = write!(text, "{rest:?}");
+        text
     }
 
     /// What must be equal at the end of two runs of one story.
