@@ -1,6 +1,6 @@
 //! How fast the whole daemon reacts: a push to its candidate, a crash to the write that starts the rollback.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -167,6 +167,8 @@ async fn spec_of_stable(client: &Client) -> Result<Value> {
 /// When each pod's first restart was written, by its name, and when a watch showed it.
 #[derive(Clone, Default)]
 pub struct Restarts {
+    /// Pods of earlier rounds. One that is on its way out is still written now and then, long before the next one restarts.
+    old: Arc<Mutex<BTreeSet<String>>>,
     written: Arc<Mutex<BTreeMap<String, Instant>>>,
     shown: Arc<Mutex<BTreeMap<String, Instant>>>,
 }
@@ -175,11 +177,12 @@ impl Restarts {
     /// Begins to look.
     pub fn follow(bed: &mut Bed) -> Self {
         let all = Self::default();
-        let written = Arc::clone(&all.written);
+        let (written, old) = (Arc::clone(&all.written), Arc::clone(&all.old));
         bed.sandbox.server().inject(move |request| {
             let restarts =
                 request.body.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_u64);
-            if request.kind == "Pod" && restarts.is_some_and(|count| count > 0) {
+            let is_old = || old.lock().unwrap_or_else(PoisonError::into_inner).contains(&request.name);
+            if request.kind == "Pod" && restarts.is_some_and(|count| count > 0) && !is_old() {
                 note(&written, &request.name);
             }
             None
@@ -200,11 +203,14 @@ impl Restarts {
         all
     }
 
-    /// Forgets the round.
+    /// Begins a round.
     pub fn clear(&self) {
-        for all in [&self.written, &self.shown] {
-            all.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        }
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        self.old
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(std::mem::take(&mut *written).into_keys());
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Returns the first of the round.
