@@ -317,9 +317,9 @@ mod tests {
     /// As many as an unoptimised build plays in some seconds; `idp simulate --matrix` plays all.
     #[test]
     fn a_daemon_cut_at_a_sample_of_its_writes_ends_as_if_it_never_was() {
-        let found = matrix(Cuts { first: 1, stride: 5, threads: 2 }, |_| {}).unwrap();
+        let found = matrix(Cuts { first: 3, stride: 14, threads: 2 }, |_| {}).unwrap();
         assert!(found.wrong.is_empty(), "{}", found.wrong.join("\n"));
         assert!(found.holds(), "{found:?}");
-        assert!(found.runs() > 60, "{found:?}");
+        assert!(found.runs() >= 15, "{found:?}");
     }
 }
