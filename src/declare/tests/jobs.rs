@@ -67,7 +67,7 @@ fn what_a_cron_says_is_checked_where_it_stands() {
         ("workload: {schedule: \"@daily\", timezone: ../etc}", "E_VALUE 2:42"),
         ("workload: {schedule: \"@daily\", concurrency: never}", "E_VALUE 2:45"),
         ("workload: {schedule: \"@daily\", port: 80}", "E_CONFLICT 2:32"),
-        ("workload: {schedule: \"@daily\"}\ndeploy: {strategy: canary}", "E_CONFLICT 3:10"),
+        ("workload: {schedule: \"@daily\"}\ndeploy: {strategy: recreate}", "E_CONFLICT 3:10"),
         ("workload: {schedule: \"@daily\"}\nrollback: {window: 5m}", "E_CONFLICT 3:12"),
         (
             "workload: {schedule: \"@daily\"}\nsource: {manifests: [a.yaml]}",
