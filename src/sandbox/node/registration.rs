@@ -15,6 +15,10 @@ pub(super) async fn register(shared: &Shared) -> Result<(), kube::Error> {
     });
     let params = PatchParams::apply("kubelet").force();
     nodes.patch(&shared.name, &params, &Patch::Apply(patch)).await?;
+    // A genuine server makes every node with the taint `not-ready:NoSchedule`, which keeps DaemonSets away, and leaves it to a controller
+    // to take that off.
+    let able = Patch::Merge(json!({"spec": {"taints": null}}));
+    nodes.patch(&shared.name, &PatchParams::default(), &able).await?;
     report(shared).await
 }
 
