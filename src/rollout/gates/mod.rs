@@ -155,8 +155,11 @@ impl Stage<'_> {
         all
     }
 
-    /// No samples: nothing yet at first, unknown once we should have seen some.
+    /// No samples: nothing yet at first, unknown once we should have seen some. Where nobody is wanted and nobody is there, nobody can be asked.
     fn silent(&self, gate: Gate) -> Option<Verdict> {
+        if self.is_empty() {
+            return Some(Verdict::pass(gate, "no pod is wanted"));
+        }
         let last =
             self.samples.filter(|samples| samples.rollout == self.rollout).map(|samples| samples.last_at);
         let since = last.map_or(self.begun(), |last| last.max(self.begun()));
@@ -181,8 +184,12 @@ impl Stage<'_> {
             || !self.max_latency.is_empty()
     }
 
+    fn is_empty(&self) -> bool {
+        !self.wanted && self.candidate.is_empty()
+    }
+
     fn fresh(&self, samples: Option<&Samples>) -> bool {
-        if !self.measures() {
+        if !self.measures() || self.is_empty() {
             return true;
         }
         samples.is_some_and(|samples| {

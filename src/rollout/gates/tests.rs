@@ -56,6 +56,38 @@ fn asked(limits: &[LatencyLimit], state: &StageState, samples: &Samples) -> Eval
     .evaluate()
 }
 
+/// A service with `replicas: 0`, or a DaemonSet that no node is fit for, was held since nobody sent samples.
+#[test]
+fn who_has_no_pod_and_wants_none_waits_for_no_samples() {
+    let policy = policy(Strategy::Canary);
+    let state = StageState { number: 1, ready_at: Some(at(0)), ..StageState::default() };
+    let limits = half_a_second();
+    for (wanted, sentence) in [(false, "pass: no pod is wanted"), (true, "unknown: no samples for")] {
+        let found = Stage {
+            policy: &policy,
+            max_error_rate: Some(0.01),
+            declared: Vec::new(),
+            jobs: BTreeMap::new(),
+            max_latency: &limits,
+            state: &state,
+            session: 7,
+            rollout: 1,
+            candidate: &[],
+            stable: &[],
+            samples: None,
+            wanted,
+            since: at(0),
+            now: at(600),
+        }
+        .evaluate();
+        assert_eq!(found.fresh, !wanted);
+        for gate in ["health_check", "error_rate", "latency"] {
+            let said = found.verdicts[gate].to_string();
+            assert!(said.starts_with(&format!("{gate} {sentence}")), "{said}");
+        }
+    }
+}
+
 fn p99(most: Longest) -> Vec<LatencyLimit> {
     vec![LatencyLimit { quantile: Quantile::P99, most }]
 }
