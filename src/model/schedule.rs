@@ -310,11 +310,11 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn the_next_time_is_the_first_minute_that_a_plain_matcher_finds(
-            minute in field(0, 59), hour in field(0, 23), day in field(1, 28), month in field(1, 12), weekday in field(0, 6),
+            minute in field(0, 59), hour in field(0, 23), day in field(1, 31), month in field(1, 12), weekday in field(0, 6),
             start in 0..500_000i64,
         ) {
             let text = format!("{} {} {} {} {}", minute.0, hour.0, day.0, month.0, weekday.0);
-            let schedule: Schedule = text.parse().unwrap();
+            let schedule = text.parse::<Schedule>();
             let begin = date(2026, 1, 1).at(0, 0, 0, 0) + jiff::SignedDuration::from_mins(start);
             let holds = |at: DateTime| {
                 let has = |numbers: &[u32], number: i8| numbers.contains(&u32::from(number.unsigned_abs()));
@@ -332,8 +332,11 @@ mod tests {
                     break;
                 }
             }
-            if let Some(found) = found {
-                prop_assert_eq!(schedule.next(begin), Some(found), "{}", text);
+            match (schedule, found) {
+                (Ok(schedule), Some(found)) => prop_assert_eq!(schedule.next(begin), Some(found), "{}", text),
+                // 29 February may be further away than a plain matcher looks.
+                (Ok(_), None) => {}
+                (Err(error), found) => prop_assert!(found.is_none() && matches!(error, ScheduleError::Never), "{text}: {error}"),
             }
         }
     }
