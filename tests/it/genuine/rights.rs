@@ -20,7 +20,7 @@ use super::service::{NAMESPACE, Service};
 use crate::stack::{kafka, require, until};
 
 /// Rights that this story has no use for, and what they are for.
-const ELSEWHERE: [(&str, &str); 11] = [
+const ELSEWHERE: [(&str, &str); 15] = [
     ("create subjectaccessreviews.authorization.k8s.io", "who asks over HTTP, what that person may do"),
     ("create tokenreviews.authentication.k8s.io", "who asks over HTTP"),
     ("patch releases.idp.dev", "a command over HTTP"),
@@ -28,7 +28,11 @@ const ELSEWHERE: [(&str, &str); 11] = [
     ("patch deployments/scale.apps", "an autoscaled stable that lost pods to a candidate is raised"),
     ("delete configmaps", "config that no kept version names any more"),
     ("get horizontalpodautoscalers.autoscaling", "read anew after a write that was refused or unanswered"),
-    ("get httproutes.gateway.networking.k8s.io", "the same"),
+    ("get cronjobs.batch", "a service of type cron"),
+    ("create cronjobs.batch", "the same"),
+    ("patch cronjobs.batch", "the same"),
+    ("delete cronjobs.batch", "the same"),
+    ("get httproutes.gateway.networking.k8s.io", "read anew after a write that was refused or unanswered"),
     ("get virtualservices.networking.istio.io", "the same"),
     ("get secrets", "the same"),
     (
